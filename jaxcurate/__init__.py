@@ -1,0 +1,1 @@
+"""jaxcurate: decide what text to train a language model on."""

@@ -1,0 +1,1 @@
+"""Held-out loss, agreement between scorers, cost accounting."""

@@ -1,0 +1,1 @@
+"""Parquet tables, manifests and atomic commits."""

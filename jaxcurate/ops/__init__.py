@@ -1,0 +1,1 @@
+"""Pure JAX and NumPy maths; no I/O."""

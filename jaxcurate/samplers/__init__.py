@@ -1,0 +1,1 @@
+"""A table and a budget to a Selection; one file per method."""

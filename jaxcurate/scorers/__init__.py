@@ -1,0 +1,1 @@
+"""Text to one float per document; one file per method."""

@@ -1,0 +1,1 @@
+"""The engine that streams a corpus through scorers, resumably."""

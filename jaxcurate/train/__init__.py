@@ -1,0 +1,1 @@
+"""The weighted train step, its state, loop and checkpoints."""

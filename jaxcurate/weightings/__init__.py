@@ -1,0 +1,1 @@
+"""Per-example weights inside the train step; one file per method."""
