@@ -22,7 +22,7 @@ unpacked row holds one example, segment 1.
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import flax.struct
 import jax
@@ -156,6 +156,7 @@ class Network(NamedTuple):
   logical_axes: Any
 
 
+@runtime_checkable
 class Vocabulary(Protocol):
   """Text to token ids and back; the pad id is always 0."""
 
@@ -262,9 +263,10 @@ class Signals:
   Attributes:
     mask_E: [E] bool, True for real examples. Always present.
     loss_E: [E] float32, mean natural-log loss per target token ('loss').
-    encoder_pooled_ExD: [E, D] float32 position-weighted (or mean) pool of the
-      encoder's last states, not normalised ('encoder_pooled').
-    decoder_pooled_ExD: the same for the decoder ('decoder_pooled').
+    encoder_pooled_ExD: [E, D] float32 plain mean of the encoder's last states
+      (they are bidirectional), not normalised ('encoder_pooled').
+    decoder_pooled_ExD: [E, D] float32 position-weighted mean of the decoder's
+      last states (they are causal), not normalised ('decoder_pooled').
     batch: the batch itself ('batch').
     params: ('params').
     opt_state: optimizer state before the update ('opt_state').

@@ -1,0 +1,154 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcurate.types import Signals
+from jaxcurate.weightings import adapt
+
+
+def signals(pooled, mask=None, step=1, states='decoder'):
+  mask = np.ones(len(pooled), bool) if mask is None else mask
+  field = {f'{states}_pooled_ExD': jnp.asarray(pooled, jnp.float32)}
+  return Signals(mask_E=jnp.asarray(mask), step=jnp.int32(step), **field)
+
+
+def slow_weights(pooled, anchors, temperature):
+  """Equations 7-11, anchor by anchor, in float64."""
+  weights = []
+  for row in pooled:
+    similarities = [
+      row / np.linalg.norm(row) @ (anchor / np.linalg.norm(anchor))
+      for anchor in anchors
+    ]
+    weights.append(1 / (1 + np.exp(-np.mean(similarities) / temperature)))
+  return np.array(weights)
+
+
+def weights_of(weighting, pooled, anchors, mask=None):
+  state = weighting.init(len(pooled[0]))
+  state = weighting.refresh(signals(anchors), state)
+  return weighting.update(signals(pooled, mask), state)
+
+
+def test_by_hand():
+  # Unit anchors (1, 0) and (0, 1): their mean is (1/2, 1/2).
+  anchors = np.array([[2.0, 0.0], [0.0, 5.0]])
+  pooled = np.array([[3.0, 0.0], [-1.0, 0.0], [1.0, -1.0]])
+  weights, _, info = weights_of(adapt.make(), pooled, anchors)
+  np.testing.assert_allclose(
+    weights, [0.6224593, 0.3775407, 0.5], atol=1e-6
+  )  # sigmoid(1/2), sigmoid(-1/2), sigmoid(0)
+  np.testing.assert_allclose(info['similarity_mean'], 0.0, atol=1e-6)
+  np.testing.assert_allclose(info['similarity_std'], np.sqrt(1 / 6), atol=1e-6)
+
+
+@pytest.mark.parametrize('temperature', [1.0, 0.1])
+def test_against_the_paper_anchor_by_anchor(temperature):
+  rng = np.random.default_rng(0)
+  pooled, anchors = rng.normal(size=(6, 16)), rng.normal(size=(9, 16)) + 0.5
+  weighting = adapt.make(temperature=temperature)
+  weights, _, _ = weights_of(weighting, pooled, anchors)
+  np.testing.assert_allclose(
+    weights, slow_weights(pooled, anchors, temperature), atol=1e-5
+  )
+
+
+def test_scale_of_states_does_not_matter_and_weights_stay_in_range():
+  rng = np.random.default_rng(1)
+  pooled, anchors = rng.normal(size=(50, 4)), rng.normal(size=(3, 4))
+  weights, _, _ = weights_of(adapt.make(), pooled, anchors)
+  scaled, _, _ = weights_of(adapt.make(), 100 * pooled, 0.01 * anchors)
+  np.testing.assert_allclose(weights, scaled, atol=1e-5)
+  assert weights.min() >= 0.2689
+  assert weights.max() <= 0.7311
+
+
+def test_masked_rows_are_exactly_zero_and_never_read():
+  pooled = np.array([[np.nan, np.inf], [1.0, 0.0]])
+  weights, state, info = weights_of(
+    adapt.make(center=True), pooled, [[1.0, 0.0]], mask=[False, True]
+  )
+  assert float(weights[0]) == 0.0
+  np.testing.assert_allclose(weights[1], 0.7310586, atol=1e-6)
+  assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(state))
+  np.testing.assert_allclose(info['similarity_mean'], 1.0, atol=1e-6)
+
+
+def test_masked_anchors_do_not_count():
+  weighting = adapt.make()
+  anchors = signals([[1.0, 0.0], [0.0, 7.0]], mask=[True, False])
+  state = weighting.refresh(anchors, weighting.init(2))
+  np.testing.assert_allclose(state['anchor_mean'], [1.0, 0.0])
+
+
+def test_degenerate_inputs_are_finite():
+  weighting = adapt.make(temperature=0.0, center=True)
+  all_masked, _, info = weights_of(
+    weighting, np.zeros((3, 2)), np.zeros((1, 2)), mask=np.zeros(3, bool)
+  )
+  np.testing.assert_array_equal(all_masked, 0.0)
+  assert float(info['similarity_mean']) == 0.0
+  one_zero_row, _, _ = weights_of(weighting, np.zeros((1, 2)), np.zeros((1, 2)))
+  np.testing.assert_array_equal(one_zero_row, 0.5)
+
+
+def test_clip_bounds_the_weights_but_not_the_mask():
+  weighting = adapt.make(temperature=0.01, clip=(0.4, 0.6))
+  weights, _, _ = weights_of(
+    weighting,
+    np.array([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]),
+    [[1.0, 0.0]],
+    mask=[True, True, False],
+  )
+  np.testing.assert_allclose(weights, [0.6, 0.4, 0.0], atol=1e-6)
+
+
+def test_centring_spreads_states_with_a_large_common_part():
+  rng = np.random.default_rng(2)
+  common = np.full(8, 10.0)
+  anchors = common + np.eye(8)[:1]
+  rows = [common + rng.normal(size=(64, 8)) for _ in range(30)]
+
+  def spread(weighting):
+    state = weighting.refresh(signals(anchors), weighting.init(8))
+    for batch in rows:
+      _, state, first = weighting.update(signals(batch), state)
+    state = weighting.refresh(signals(anchors), state)
+    return first, weighting.update(signals(rows[0]), state)
+
+  plain, _ = spread(adapt.make())
+  before, (_, state, after) = spread(adapt.make(center=True))
+  assert plain['similarity_mean'] > 0.98
+  # Until the second refresh both sides use uncentred states.
+  np.testing.assert_allclose(
+    before['similarity_mean'], plain['similarity_mean'], atol=1e-6
+  )
+  np.testing.assert_allclose(state['center'], common, atol=0.2)
+  assert abs(after['similarity_mean']) < 0.2
+  assert after['similarity_std'] > 10 * plain['similarity_std']
+
+
+def test_encoder_states_are_asked_for_by_name():
+  weighting = adapt.make(states='encoder')
+  assert weighting.needs == weighting.anchor_needs == {'encoder_pooled'}
+  state = weighting.init(2)
+  weights, _, _ = weighting.update(
+    signals([[1.0, 0.0]], states='encoder'), state
+  )
+  assert float(weights[0]) == 0.5  # no anchors yet: similarity 0
+  with pytest.raises(ValueError, match='encoder_pooled'):
+    weighting.update(signals([[1.0, 0.0]]), state)
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'temperature': -1.0}, 'temperature is -1.0'),
+    ({'refresh_interval': 0}, 'refresh_interval is 0'),
+    ({'clip': (0.9, 0.1)}, r'clip is \(0.9, 0.1\)'),
+  ],
+)
+def test_bad_settings_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    adapt.make(**settings)
