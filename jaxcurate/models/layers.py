@@ -1,0 +1,156 @@
+"""Building blocks of T5 but attention: embedding, norm, bias, feed-forward.
+
+Exploring the Limits of Transfer Learning (arXiv:1910.10683, section 2.1).
+Parameter names, their shapes and their initial distributions are T5X's.
+"""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+import jax
+from jax import lax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+import numpy as np
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+  'relu': jax.nn.relu,
+  # The tanh approximation, 'gelu_new' of Hugging Face.
+  'gelu': lambda x: jax.nn.gelu(x, approximate=True),
+  'silu': jax.nn.silu,
+  'linear': lambda x: x,
+}
+
+
+class Dense(nn.Module):
+  """A linear map without bias; the kernel can be read without applying it."""
+
+  in_features: int
+  out_features: int
+  dtype: str
+  kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
+    1.0, 'fan_in', 'truncated_normal'
+  )
+
+  def setup(self) -> None:
+    """Declares the parameters."""
+    shape = (self.in_features, self.out_features)
+    self.kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+
+  def __call__(self, x: Float[Array, '... I']) -> Float[Array, '... O']:
+    """x @ kernel in the activation dtype."""
+    return jnp.dot(x.astype(self.dtype), self.kernel.astype(self.dtype))
+
+
+class Embedding(nn.Module):
+  """The token embedding table."""
+
+  vocab_size: int
+  embed_dim: int
+  dtype: str
+
+  @nn.compact
+  def __call__(self, tokens: Int[Array, 'B L']) -> Float[Array, 'B L D']:
+    """One row of the table per token."""
+    embedding = self.param(
+      'embedding',
+      nn.initializers.normal(1.0),
+      (self.vocab_size, self.embed_dim),
+      jnp.float32,
+    )
+    return embedding[tokens].astype(self.dtype)
+
+
+class RMSNorm(nn.Module):
+  """T5's layer norm: no mean, no bias, statistics in float32."""
+
+  eps: float
+  dtype: str
+
+  @nn.compact
+  def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
+    """x / sqrt(mean(x^2) + eps) * scale."""
+    scale = self.param('scale', nn.initializers.ones, x.shape[-1:], jnp.float32)
+    x = x.astype(jnp.float32)
+    inverse_rms = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.eps)
+    return (x * inverse_rms * scale).astype(self.dtype)
+
+
+def relative_buckets(
+  distance: np.ndarray, bidirectional: bool, num_buckets: int, max_distance: int
+) -> np.ndarray:
+  """T5's bucket of each distance key position - query position.
+
+  Half of the buckets hold one distance each, the other half grow
+  logarithmically up to `max_distance`; the last takes all beyond.
+
+  >>> relative_buckets(np.array([-3, 0, 3, 500]), True, 32, 128).tolist()
+  [3, 0, 19, 31]
+  """
+  bucket = np.zeros_like(distance)
+  if bidirectional:
+    num_buckets //= 2
+    bucket = np.where(distance > 0, num_buckets, 0)
+    distance = np.abs(distance)
+  else:
+    distance = np.maximum(-distance, 0)
+  exact = num_buckets // 2
+  # float32 throughout, as in T5X and PyTorch: bucket borders depend on it.
+  ratio = np.maximum(distance, 1).astype(np.float32) / np.float32(exact)
+  growth = np.log(ratio) / np.float32(np.log(max_distance / exact))
+  log_bucket = exact + (growth * np.float32(num_buckets - exact)).astype(int)
+  log_bucket = np.minimum(log_bucket, num_buckets - 1)
+  return bucket + np.where(distance < exact, distance, log_bucket)
+
+
+class RelativePositionBias(nn.Module):
+  """A learned attention bias per head and bucket of the distance."""
+
+  num_heads: int
+  num_buckets: int
+  max_distance: int
+  bidirectional: bool
+
+  @nn.compact
+  def __call__(self, length: int) -> Float[Array, 'H L L']:
+    """Bias of each (query, key) pair, float32."""
+    embedding = self.param(
+      'rel_embedding',
+      nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
+      (self.num_heads, self.num_buckets),
+      jnp.float32,
+    )
+    distance = np.arange(-length + 1, length + 1)  # one more, to be skewed off
+    buckets = relative_buckets(
+      distance, self.bidirectional, self.num_buckets, self.max_distance
+    )
+    # The matrix is Toeplitz: look 2L values up and skew them into rows by
+    # reshapes. A gather of L x L values would be slow, and slower backwards.
+    line = jnp.tile(embedding[:, buckets], (1, length))
+    line = line[:, : length * (2 * length - 1)]
+    skewed = line.reshape(self.num_heads, length, 2 * length - 1)
+    return skewed[:, :, length - 1 :]
+
+
+class FeedForward(nn.Module):
+  """wo(act(wi x)), or wo(act_0(wi_0 x) * act_1(wi_1 x)) where gated."""
+
+  embed_dim: int
+  mlp_dim: int
+  activations: tuple[str, ...]
+  dtype: str
+  dropout_rate: float
+
+  @nn.compact
+  def __call__(
+    self, x: Float[Array, 'B L D'], deterministic: bool
+  ) -> Float[Array, 'B L D']:
+    """Applies the block to every position."""
+    hidden = jnp.ones((), self.dtype)
+    for i, activation in enumerate(self.activations):
+      name = 'wi' if len(self.activations) == 1 else f'wi_{i}'
+      wi = Dense(self.embed_dim, self.mlp_dim, self.dtype, name=name)
+      hidden = hidden * ACTIVATIONS[activation](wi(x))
+    dropout = nn.Dropout(self.dropout_rate, broadcast_dims=(-2,))
+    hidden = dropout(hidden, deterministic=deterministic)
+    return Dense(self.mlp_dim, self.embed_dim, self.dtype, name='wo')(hidden)
