@@ -142,9 +142,7 @@ def read_score_table(
 
 def _read_columns(folder: str, names: list[str]) -> dict[str, np.ndarray]:
   """Keys and score columns of one folder, files in name order."""
-  parts = [
-    read_parquet(path, [*_KEYS, *names]) for path in _part_files(folder)
-  ]
+  parts = [read_parquet(path, [*_KEYS, *names]) for path in _part_files(folder)]
   table = pa.concat_tables(parts)
   scores = {
     name: table.column(name).to_numpy().astype(np.float32) for name in names
@@ -161,40 +159,49 @@ def _join(
   found: list[tuple[str, dict[str, str], dict[str, np.ndarray]]],
 ) -> tuple[ScoreTable, dict[str, int]]:
   """Inner join of the folders' columns on id."""
-  indices = []
+  left_out = {folder: 0 for folder, _, _ in found}
   for folder, _, table in found:
-    index = {name: row for row, name in enumerate(table['id'])}
-    if len(index) < len(table['id']):
-      values, counts = np.unique(table['id'].astype(str), return_counts=True)
-      raise UserError(
-        f'{folder}: id {values[counts > 1][0]!r} occurs'
-        f' {counts.max()} times; ids must be unique'
-      )
-    indices.append(index)
-  first = found[0][2]
-  common = [i for i in first['id'] if all(i in index for index in indices)]
-  left_out = {
-    folder: len(table['id']) - len(common) for folder, _, table in found
-  }
+    _refuse_repeated(folder, table['id'])
+  first = found[0][2]['id']
+  common = set(first)
+  for _, _, table in found[1:]:
+    common &= set(table['id'])
   if not common:
     raise UserError(
       f'no id is common to {", ".join(left_out)}; were they made from the'
       ' same corpus?'
     )
+  kept = np.array([i in common for i in first])
+  order = {id_: row for row, id_ in enumerate(first[kept])}
   scores, units = {}, {}
-  for (_, own_units, table), index in zip(found, indices, strict=True):
-    rows = np.array([index[i] for i in common])
+  for folder, own_units, table in found:
+    rows = np.empty(len(common), np.int64)
+    for row, id_ in enumerate(table['id']):
+      if id_ in common:
+        rows[order[id_]] = row
+    left_out[folder] = len(table['id']) - len(common)
     scores |= {name: table[name][rows] for name in own_units}
     units |= own_units
-  rows = np.array([indices[0][i] for i in common])
   table = ScoreTable(
-    id=first['id'][rows],
-    domain=first['domain'][rows],
-    num_tokens=first['num_tokens'][rows],
+    id=first[kept],
+    domain=found[0][2]['domain'][kept],
+    num_tokens=found[0][2]['num_tokens'][kept],
     scores=scores,
     units=units,
   )
   return table, left_out
+
+
+def _refuse_repeated(folder: str, ids: np.ndarray) -> None:
+  """Raises when an id occurs twice."""
+  seen = set(ids)
+  if len(seen) < len(ids):
+    for id_ in ids:
+      if id_ not in seen:
+        raise UserError(
+          f'{folder}: id {id_!r} occurs more than once; ids must be unique'
+        )
+      seen.remove(id_)
 
 
 def write_selection(

@@ -1,0 +1,205 @@
+"""From a corpus to a finished score table: passes, summaries, manifest.
+
+Every step can be repeated: chunks are skipped when they are there, the
+manifest is written last and says that the table is whole.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import json
+import time
+from typing import Any
+
+from etils import epath
+import jax
+from jax.experimental import multihost_utils
+
+from jaxcurate.data import duplicates, readers
+from jaxcurate.io import atomic, tables
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io.errors import UserError
+from jaxcurate.scoring import engine, excerpts, summaries
+from jaxcurate.scoring import parts as parts_lib
+from jaxcurate.types import Scorer, Vocabulary
+
+_SETTINGS = 'settings.json'
+
+
+def score(
+  *,
+  corpus: readers.Corpus,
+  scorers: Sequence[Scorer],
+  vocabulary: Vocabulary,
+  params: Any,
+  mesh: jax.sharding.Mesh,
+  output: epath.PathLike,
+  settings: Mapping[str, Any],
+  command: Sequence[str] = (),
+  block_rows: int = 1024,
+  rows_per_batch: int | None = None,
+  chunk_seconds: float = engine.CHUNK_SECONDS,
+  on_progress: Callable[[engine.Progress], object] = lambda progress: None,
+) -> dict[str, Any]:
+  """Scores a corpus into `output`, continuing whatever is there.
+
+  Args:
+    corpus: the documents.
+    scorers: methods; their column names must differ.
+    vocabulary: for `num_tokens` and for every pass.
+    params: network parameters on the mesh.
+    mesh: axes 'data' and 'model' over this host's devices.
+    output: folder of the table.
+    settings: all that decides the scores, JSON-able; recorded, and refused
+      when it differs from what the folder was begun with.
+    command: argv, for the manifest.
+    block_rows, rows_per_batch, chunk_seconds, on_progress: see
+      `engine.score_corpus`.
+
+  Returns:
+    The manifest.
+
+  Raises:
+    UserError: bad input, other settings, duplicate ids, an empty corpus.
+  """
+  output = epath.Path(output)
+  shard, num_shards = jax.process_index(), jax.process_count()
+  units = _units(scorers)
+  settings = {**settings, 'columns': units, 'block_rows': block_rows}
+  begin(output, settings)
+  started = time.monotonic()
+  has_summary = any(s.summary is not None for s in scorers)
+  first = output / engine.SCRATCH if has_summary else output
+  parts = engine.score_corpus(
+    corpus=corpus,
+    scorers=scorers,
+    vocabulary=vocabulary,
+    params=params,
+    mesh=mesh,
+    output=first,
+    block_rows=block_rows,
+    rows_per_batch=rows_per_batch,
+    chunk_seconds=chunk_seconds,
+    shard=shard,
+    num_shards=num_shards,
+    on_progress=on_progress,
+  )
+  _wait('scored')
+  parts = parts_lib.committed(first)
+  if not sum(part.num_rows for part in parts):
+    raise UserError(
+      f'{corpus.description}: no document to score; is the corpus empty, or'
+      ' were all rows skipped?'
+    )
+  diagnostics = {}
+  if has_summary:
+    diagnostics = summaries.finish(
+      scratch=first,
+      output=output,
+      scorers=scorers,
+      shard=shard,
+      num_shards=num_shards,
+    )
+    _wait('summarised')
+  if shard == 0:
+    _refuse_duplicates(output, parts)
+    found = excerpts.extremes(output, parts, units)
+    excerpts.write_excerpts(corpus, found, output, block_rows)
+    content = _manifest(
+      parts, units, settings, diagnostics, command, corpus, started
+    )
+    manifests.write_manifest(output, content)
+    if has_summary:
+      first.rmtree()
+    (output / _SETTINGS).unlink(missing_ok=True)
+  _wait('finished')
+  return manifests.read_manifest(output, 'scores')
+
+
+def begin(output: epath.Path, settings: Mapping[str, Any]) -> None:
+  """Records what the folder is for, or refuses another purpose.
+
+  Raises:
+    UserError: the folder holds work with other settings.
+  """
+  record, finished = output / _SETTINGS, output / manifests.NAME
+  if finished.exists():
+    old = manifests.read_manifest(output, 'scores')['settings']
+  elif record.exists():
+    old = json.loads(record.read_text())
+  elif any(output.glob('part-*.parquet')):
+    raise UserError(
+      f'{output}: holds chunks of unknown settings; use another --output'
+    )
+  else:
+    atomic.write_text(record, json.dumps(dict(settings)))
+    return
+  manifests.refuse_other_settings(output, old, settings)
+
+
+def _units(scorers: Sequence[Scorer]) -> dict[str, str]:
+  """Column -> unit over all scorers.
+
+  Raises:
+    UserError: two methods write one column.
+  """
+  units: dict[str, str] = {}
+  for scorer in scorers:
+    for name, unit in scorer.columns.items():
+      if name in units:
+        raise UserError(f'two methods write column {name!r}; drop one')
+      units[name] = unit
+  return units
+
+
+def _refuse_duplicates(
+  output: epath.Path, parts: Sequence[parts_lib.Part]
+) -> None:
+  """Raises when an id occurs in two rows of the table."""
+  runs = output / '.ids'
+  for part in parts:
+    ids = tables.read_parquet(output / part.name, ['id']).column('id')
+    duplicates.write_run(runs, part.name, ids.to_pylist())
+  repeated = duplicates.find_duplicates(runs)
+  runs.rmtree()
+  if repeated:
+    raise UserError(repeated)
+
+
+def _manifest(
+  parts: Sequence[parts_lib.Part],
+  units: Mapping[str, str],
+  settings: Mapping[str, Any],
+  diagnostics: Mapping[str, Any],
+  command: Sequence[str],
+  corpus: readers.Corpus,
+  started: float,
+) -> dict[str, Any]:
+  """The table's manifest from its parts."""
+  skipped: dict[str, int] = {}
+  for part in parts:
+    for reason, count in part.skipped.items():
+      skipped[reason] = skipped.get(reason, 0) + count
+  slots = sum(part.slots for part in parts)
+  padding = 1 - sum(part.tokens for part in parts) / slots if slots else 0.0
+  devices = jax.devices()
+  return {
+    'kind': 'scores',
+    'command': list(command),
+    'settings': dict(settings),
+    'inputs': [name for name, _ in corpus.files],
+    'num_rows': sum(part.num_rows for part in parts),
+    'columns': dict(units),
+    'skipped': skipped,
+    'cost': {
+      'flops': sum(part.flops for part in parts),
+      'seconds': sum(part.seconds for part in parts),
+      'last_run_seconds': time.monotonic() - started,
+      'device': f'{devices[0].device_kind} x{len(devices)}',
+    },
+    'diagnostics': {'padding_share': padding, **diagnostics},
+  }
+
+
+def _wait(stage: str) -> None:
+  """All hosts meet here; nothing to do for one."""
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(stage)

@@ -1,0 +1,259 @@
+"""Scorers that first summarise the corpus: fit over the scratch, then score.
+
+The first pass left every document's features in `OUTPUT/.scratch`. Here they
+are read back three times, never the text: a keyed sample of documents, the
+update of the summary (its state and the chunks it has seen are saved together
+on a timer), and the scores. Each host updates over its own chunks; states are
+exchanged through the output folder and merged in the same order everywhere.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import io
+import json
+import time
+from typing import Any
+
+from etils import epath
+import jax
+from jax.experimental import multihost_utils
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+
+from jaxcurate.io import atomic, tables
+from jaxcurate.io.errors import UserError
+from jaxcurate.ops import ids as ids_lib
+from jaxcurate.scoring import parts as parts_lib
+from jaxcurate.types import Scorer, Summary
+
+_BATCH = 4096  # documents per device call
+_SAVE_SECONDS = 60.0
+_SAMPLE_SEED = 0x5A
+
+
+def finish(
+  *,
+  scratch: epath.PathLike,
+  output: epath.PathLike,
+  scorers: Sequence[Scorer],
+  shard: int = 0,
+  num_shards: int = 1,
+  on_part: Callable[[str, int, int], object] = lambda stage, done, total: None,
+) -> dict[str, Any]:
+  """Fits every summary and writes the final chunks of this host.
+
+  Args:
+    scratch: folder of the first pass's chunks, complete on every host.
+    output: folder of the final table.
+    scorers: all methods of the run, those without a summary included.
+    shard, num_shards: this host and how many there are.
+    on_part: called with stage, chunks done and chunks in all.
+
+  Returns:
+    Column name -> the summary's diagnostics, for the manifest.
+
+  Raises:
+    UserError: no document has the features a summary needs.
+  """
+  parts = parts_lib.committed(scratch)
+  own = parts[shard::num_shards]
+  fitted = {}
+  for index, scorer in enumerate(scorers):
+    if scorer.summary is None:
+      continue
+    name = scorer.features.name
+    init = _initial(scorer.summary, scratch, parts, name)
+    state = _fit(
+      scorer.summary, init, scratch, own, name, index, shard, on_part
+    )
+    fitted[index] = _merged(
+      scorer.summary, init, state, scratch, index, shard, num_shards
+    )
+  for done, part in enumerate(own):
+    if not (epath.Path(output) / part.name).exists():
+      _write_part(part, scratch, output, scorers, fitted)
+    on_part('score', done + 1, len(own))
+  return {
+    column: scorers[index].summary.diagnose(state)
+    for index, state in fitted.items()
+    for column in scorers[index].columns
+  }
+
+
+def _initial(
+  summary: Summary,
+  scratch: epath.PathLike,
+  parts: list[parts_lib.Part],
+  name: str,
+) -> Any:
+  """The summary's first state, from the documents of smallest keyed hash."""
+  hashes = np.zeros(0, np.uint64)
+  num_documents = 0
+  for part in parts:
+    path = epath.Path(scratch) / part.name
+    own = ids_lib.hash_ids(
+      tables.read_parquet(path, ['id']).column('id').to_pylist(), _SAMPLE_SEED
+    )
+    num_documents += len(own)
+    hashes = np.sort(np.concatenate([hashes, own]))[: summary.sample_size]
+  if not len(hashes):
+    raise UserError(
+      f'{scratch}: no document to summarise; is the corpus empty?'
+    )
+  vectors, ids, keys = [], [], []
+  for part in parts:
+    table = tables.read_parquet(epath.Path(scratch) / part.name, ['id', name])
+    own_ids = table.column('id').to_pylist()
+    own = ids_lib.hash_ids(own_ids, _SAMPLE_SEED)
+    chosen = np.flatnonzero(own <= hashes[-1])
+    vectors.append(_vectors(table.column(name))[chosen])
+    ids.extend(own_ids[i] for i in chosen)
+    keys.append(own[chosen])
+  # Sorted by hash, so that the sample does not depend on the chunks.
+  order = np.argsort(np.concatenate(keys), kind='stable')
+  embedding = np.concatenate(vectors)[order]
+  known = np.isfinite(embedding).all(axis=1)
+  if not known.any():
+    raise UserError(f'{scratch}: no document has a vector for {name}')
+  features = _features(
+    embedding[known], [ids[i] for i in order[known]], int(known.sum())
+  )
+  return summary.init(features, num_documents)
+
+
+def _fit(
+  summary: Summary,
+  state: Any,
+  scratch: epath.PathLike,
+  parts: list[parts_lib.Part],
+  name: str,
+  path: epath.Path,
+  on_part: Callable[[str, int, int], object],
+) -> Any:
+  """Updates the state over this host's chunks, saved as it goes."""
+  if summary.update is None:
+    return state
+  update = jax.jit(summary.update, donate_argnums=0)
+  state, seen = _load(path, state)
+  saved = time.monotonic()
+  for part in parts:
+    if part.name in seen:
+      continue
+    for _, features in _batches(scratch, part, name):
+      state = update(state, features)
+    seen.append(part.name)
+    on_part('fit', len(seen), len(parts))
+    if time.monotonic() - saved > _SAVE_SECONDS:
+      _save(path, state, seen)
+      saved = time.monotonic()
+  _save(path, state, seen)
+  return state
+
+
+def _merged(
+  summary: Summary,
+  init: Any,
+  state: Any,
+  scratch: epath.PathLike,
+  index: int,
+  shard: int,
+  num_shards: int,
+) -> Any:
+  """The union of all hosts' states, in host order."""
+  if summary.update is None or num_shards == 1:
+    return state
+  if jax.process_count() > 1:
+    multihost_utils.sync_global_devices(f'summary {index}')
+  merged = None
+  for other in range(num_shards):
+    path = epath.Path(scratch) / f'summary-{index}-{other:05d}.npz'
+    if not path.exists():
+      raise UserError(
+        f'{path}: missing; host {other} of {num_shards} has not finished its'
+        f' pass (this is host {shard}); run the command there, then here again'
+      )
+    theirs, _ = _load(path, init)
+    merged = theirs if merged is None else summary.merge(merged, theirs)
+  return merged
+
+
+def _save(path: epath.Path, state: Any, seen: list[str]) -> None:
+  """State and cursor in one file, so that they cannot disagree."""
+  leaves = jax.device_get(jax.tree.leaves(state))
+  arrays = {f'leaf_{i}': leaf for i, leaf in enumerate(leaves)}
+  buffer = io.BytesIO()
+  np.savez(buffer, seen=np.array(json.dumps(seen)), **arrays)
+  atomic.write_bytes(path, buffer.getvalue())
+
+
+def _load(path: epath.Path, state: Any) -> tuple[Any, list[str]]:
+  """What `_save` wrote, in the structure of `state`; else `state` itself."""
+  if not path.exists():
+    return jax.tree.map(jnp.array, state), []  # a copy: it will be donated
+  with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+    leaves, structure = jax.tree.flatten(state)
+    loaded = [jnp.asarray(file[f'leaf_{i}']) for i in range(len(leaves))]
+    return structure.unflatten(loaded), json.loads(str(file['seen']))
+
+
+def _batches(
+  scratch: epath.PathLike, part: parts_lib.Part, name: str
+) -> Iterator[tuple[np.ndarray, dict[str, jax.Array]]]:
+  """Rows and features of one chunk's documents, in padded batches."""
+  table = tables.read_parquet(epath.Path(scratch) / part.name, ['id', name])
+  ids = table.column('id').to_pylist()
+  embedding = _vectors(table.column(name))
+  known = np.flatnonzero(np.isfinite(embedding).all(axis=1))
+  for start in range(0, len(known), _BATCH):
+    rows = known[start : start + _BATCH]
+    yield rows, _features(embedding[rows], [ids[i] for i in rows], _BATCH)
+
+
+def _features(
+  embedding: np.ndarray, ids: list[str], size: int
+) -> dict[str, jax.Array]:
+  """What a summary sees, padded to `size` documents."""
+  hashes = ids_lib.hash_ids(ids)
+  halves = np.stack([hashes >> np.uint64(32), hashes & np.uint64(2**32 - 1)], 1)
+  missing = size - len(ids)
+  return {
+    'embedding': jnp.asarray(np.pad(embedding, [(0, missing), (0, 0)])),
+    'id_hash': jnp.asarray(
+      np.pad(halves.astype(np.uint32), [(0, missing), (0, 0)])
+    ),
+    'mask': jnp.arange(size) < len(ids),
+  }
+
+
+def _vectors(column: pa.ChunkedArray) -> np.ndarray:
+  """A fixed-size list column as [N, D] float32."""
+  array = column.combine_chunks()
+  width = array.type.list_size
+  return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
+
+
+def _write_part(
+  part: parts_lib.Part,
+  scratch: epath.PathLike,
+  output: epath.PathLike,
+  scorers: Sequence[Scorer],
+  fitted: dict[int, Any],
+) -> None:
+  """One final chunk: the scratch's columns, with features made scores."""
+  table = tables.read_parquet(epath.Path(scratch) / part.name)
+  columns: dict[str, Any] = {
+    name: table.column(name) for name in ('id', 'domain', 'num_tokens')
+  }
+  for index, scorer in enumerate(scorers):
+    if scorer.summary is None:
+      columns |= {name: table.column(name) for name in scorer.columns}
+      continue
+    score = jax.jit(scorer.summary.score)
+    found = {
+      name: np.full(len(table), np.nan, np.float32) for name in scorer.columns
+    }
+    for rows, features in _batches(scratch, part, scorer.features.name):
+      for name, values in score(fitted[index], features).items():
+        found[name][rows] = np.asarray(values)[: len(rows)]
+    columns |= found
+  parts_lib.commit(output, part, columns)
