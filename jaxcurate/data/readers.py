@@ -13,6 +13,7 @@ import functools
 from typing import Literal, NamedTuple
 
 from jaxcurate.data import files, formats
+from jaxcurate.data.files import File
 from jaxcurate.data.formats import Source
 from jaxcurate.data.rows import Bad, Fields, Raw, Row, everything, to_row
 from jaxcurate.io.errors import UserError
@@ -53,12 +54,14 @@ class Corpus:
   and a task, a folder and a list of globs must look the same to the engine.
 
   Attributes:
-    sources: what is read, in order.
+    files: names and paths of all that is read.
+    sources: how it is read, in order.
     fields: names of the columns.
     on_bad_row: 'stop' raises a UserError at the first bad row, 'skip' leaves
       bad rows out and counts them by reason.
   """
 
+  files: tuple[File, ...]
   sources: tuple[Source, ...]
   fields: Fields
   on_bad_row: OnBadRow = 'stop'
@@ -113,11 +116,7 @@ class Corpus:
 
       yield from self._blocks_of(source, source.read(plan), block_rows)
     if not found_rows and not any(map(_has_rows, self.sources)):
-      names = ', '.join(source.name for source in self.sources[:3])
-      raise UserError(
-        f'the corpus is empty: {len(self.sources)} file(s) without any row '
-        f'({names}); check --input'
-      )
+      raise UserError(f'{self.description}: not a single row; check the input')
 
   def rows(self, *, shard: int = 0, num_shards: int = 1) -> Iterator[Row]:
     """Good rows of one shard, in order; see `blocks`."""
@@ -125,6 +124,13 @@ class Corpus:
       block_rows=1024, shard=shard, num_shards=num_shards
     ):
       yield from block.rows
+
+  @property
+  def description(self) -> str:
+    """Names the corpus in messages."""
+    more = ', ...' if len(self.files) > 2 else ''
+    names = ', '.join(file.path for file in self.files[:2])
+    return f'corpus of {len(self.files)} file(s) ({names}{more})'
 
   @functools.cached_property
   def vector_width(self) -> int | None:
@@ -212,7 +218,7 @@ def open_corpus(
   )
   fields = Fields(text_field, id_field, domain_field, vector_field)
   sources = formats.sources_of(found, fields, format)
-  return Corpus(tuple(sources), fields, on_bad_row)
+  return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
 
 
 def _has_rows(source: Source) -> bool:
