@@ -1,0 +1,85 @@
+"""Refreshing what a weighting knows of its anchors, as its own program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcurate.train import forward as forwards
+from jaxcurate.train.state import TrainState, batch_sharding
+from jaxcurate.types import AnchorSet, Batch, Network, Signals, Weighting
+
+
+def stack_anchors(anchors: AnchorSet) -> dict[str, np.ndarray]:
+  """All batches of an anchor set as one, with a leading axis for the batches.
+
+  Args:
+    anchors: at least one batch; all of one shape.
+
+  Raises:
+    ValueError: there is no batch.
+  """
+  if not anchors.batches:
+    raise ValueError(f'anchor set {anchors.name!r} has no batch')
+  names = anchors.batches[0].keys()
+  return {
+    name: np.stack([np.asarray(batch[name]) for batch in anchors.batches])
+    for name in names
+  }
+
+
+def make_refresh_step(
+  network: Network,
+  weighting: Weighting,
+  *,
+  max_segments: int,
+  chunk_tokens: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+) -> Callable[[TrainState, Batch], Any]:
+  """The jitted (state, stacked anchors) -> weighting state after a refresh.
+
+  Args:
+    network: the network in training.
+    weighting: one with `refresh`.
+    max_segments: S, examples per row of the anchors' batches.
+    chunk_tokens: tokens whose logits are held at a time, None = all.
+    mesh: axes 'data' and 'model', or None for one device.
+
+  Returns:
+    The function; the anchors are those of `stack_anchors`. Their batches run
+    one after the other, so memory is that of one.
+  """
+  forwards.check_needs(weighting)
+  refresh, needs = weighting.refresh, weighting.anchor_needs
+  if refresh is None:
+    raise ValueError('the weighting has no refresh: it uses no anchors')
+
+  def step(state: TrainState, anchors: Batch) -> Any:
+    if mesh is not None:
+      anchors = jax.lax.with_sharding_constraint(
+        dict(anchors), batch_sharding(mesh, leading=1)
+      )
+
+    def look(batch: Batch) -> Signals:
+      outputs = forwards.forward(
+        network,
+        state.params,
+        batch,
+        loss='loss' in needs,
+        decoder='decoder_pooled' in needs,
+        chunk_tokens=chunk_tokens,
+      )
+      return forwards.make_signals(
+        outputs, needs, batch, max_segments, state.step + 1
+      )
+
+    stacked = jax.lax.map(look, dict(anchors))
+    fields = {name: getattr(stacked, name) for name in forwards.PER_EXAMPLE}
+    fields = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fields)
+    offered = {'params': state.params, 'opt_state': state.opt_state}
+    named = {name: offered[name] for name in needs & set(offered)}
+    signals = Signals(step=state.step + 1, **fields, **named)
+    return refresh(signals, state.weighting_state)
+
+  return jax.jit(step)

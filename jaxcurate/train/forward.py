@@ -1,0 +1,164 @@
+"""One forward pass over a batch, and the signals a weighting reads from it.
+
+Only what is named is computed: uniform training pays for no pooled state, and
+an anchor pass that needs encoder states alone runs no decoder.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxcurate.ops import pool, segments, xent
+from jaxcurate.types import Batch, Network, Params, Signals, Weighting
+
+SIGNALS = (
+  'loss',
+  'encoder_pooled',
+  'decoder_pooled',
+  'batch',
+  'params',
+  'opt_state',
+)
+# The signals that hold one entry per example.
+PER_EXAMPLE = ('mask_E', 'loss_E', 'encoder_pooled_ExD', 'decoder_pooled_ExD')
+
+
+class Forward(NamedTuple):
+  """What one forward pass computed; what was not asked for is None.
+
+  Attributes:
+    encoder_states_BxLxD: after the final norm.
+    decoder_states_BxTxD: after the final norm.
+    log_prob_BxT: [B, T] float32 natural-log probability of each target.
+    log_normaliser_BxT: [B, T] float32.
+  """
+
+  encoder_states_BxLxD: jax.Array
+  decoder_states_BxTxD: jax.Array | None
+  log_prob_BxT: jax.Array | None
+  log_normaliser_BxT: jax.Array | None
+
+
+def forward(
+  network: Network,
+  params: Params,
+  batch: Batch,
+  *,
+  loss: bool = True,
+  decoder: bool = True,
+  chunk_tokens: int | None = None,
+  dropout_key: jax.Array | None = None,
+) -> Forward:
+  """Runs the network over a batch.
+
+  Args:
+    network: the network.
+    params: its parameters.
+    batch: see `jaxcurate.types`.
+    loss: compute the targets' log-probabilities.
+    decoder: run the decoder (implied by `loss`).
+    chunk_tokens: see `jaxcurate.ops.xent.token_log_prob`.
+    dropout_key: None = no dropout.
+  """
+  keys = (None, None)
+  if dropout_key is not None:
+    keys = jax.random.split(dropout_key)
+  encoded = network.encode(
+    params,
+    batch['encoder_input_tokens'],
+    batch['encoder_segment_ids'],
+    dropout_key=keys[0],
+  )
+  if not (decoder or loss):
+    return Forward(encoded, None, None, None)
+  decoded = network.decode(
+    params,
+    encoded,
+    batch['encoder_segment_ids'],
+    batch['decoder_input_tokens'],
+    batch['decoder_segment_ids'],
+    dropout_key=keys[1],
+  )
+  if not loss:
+    return Forward(encoded, decoded, None, None)
+  log_prob_BxT, log_normaliser_BxT = xent.token_log_prob(
+    decoded,
+    network.head(params),
+    batch['decoder_target_tokens'],
+    chunk_tokens=chunk_tokens,
+  )
+  return Forward(encoded, decoded, log_prob_BxT, log_normaliser_BxT)
+
+
+def loss_weights(batch: Batch) -> jax.Array:
+  """[B, T] float32: 1 where a target counts; all real tokens by default."""
+  real_BxT = batch['decoder_segment_ids'] > 0
+  if 'decoder_loss_weights' not in batch:
+    return real_BxT.astype(jnp.float32)
+  return jnp.where(real_BxT, batch['decoder_loss_weights'], 0.0)
+
+
+def example_sums(
+  values_BxT: jax.Array, batch: Batch, max_segments: int
+) -> jax.Array:
+  """[E] float32: sum over each example's targets, by their loss weights."""
+  weights_BxT = loss_weights(batch)
+  # Padding may hold anything: it is masked before it is multiplied.
+  counted_BxT = jnp.where(weights_BxT > 0, values_BxT, 0.0) * weights_BxT
+  return segments.segment_sum(
+    counted_BxT, batch['decoder_segment_ids'], max_segments
+  ).reshape(-1)
+
+
+def make_signals(
+  outputs: Forward,
+  needs: frozenset[str],
+  batch: Batch,
+  max_segments: int,
+  step: jax.Array,
+) -> Signals:
+  """The per-example signals of a forward pass; no gradient flows through.
+
+  Args:
+    outputs: the forward pass.
+    needs: names of the signals, as in `jaxcurate.types.Signals`.
+    batch: the batch it was made from.
+    max_segments: S, examples per row.
+    step: [] int32, 1 for the first step.
+  """
+  count_E = example_sums(
+    jnp.ones_like(loss_weights(batch)), batch, max_segments
+  )
+  fields = {}
+  if 'loss' in needs:
+    assert outputs.log_prob_BxT is not None
+    total_E = example_sums(-outputs.log_prob_BxT, batch, max_segments)
+    fields['loss_E'] = total_E / jnp.where(count_E > 0, count_E, 1.0)
+  if 'encoder_pooled' in needs:
+    fields['encoder_pooled_ExD'] = _examples(
+      pool.mean_pool(
+        outputs.encoder_states_BxLxD, batch['encoder_segment_ids'], max_segments
+      )
+    )
+  if 'decoder_pooled' in needs:
+    assert outputs.decoder_states_BxTxD is not None
+    fields['decoder_pooled_ExD'] = _examples(
+      pool.position_weighted_pool(
+        outputs.decoder_states_BxTxD, batch['decoder_segment_ids'], max_segments
+      )
+    )
+  return Signals(mask_E=count_E > 0, step=step, **jax.lax.stop_gradient(fields))
+
+
+def check_needs(weighting: Weighting) -> None:
+  """Raises ValueError when a weighting asks for a signal that is not known."""
+  unknown = (weighting.needs | weighting.anchor_needs) - set(SIGNALS)
+  if unknown:
+    raise ValueError(
+      f'the weighting needs {sorted(unknown)}, known signals: {SIGNALS}'
+    )
+
+
+def _examples(values_BxSxD: jax.Array) -> jax.Array:
+  return values_BxSxD.reshape(-1, values_BxSxD.shape[-1])

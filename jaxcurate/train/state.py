@@ -1,0 +1,118 @@
+"""What training carries from step to step, and how it lies on a mesh."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxcurate.train.optimizers import Optimizer
+from jaxcurate.types import Network, Params, Weighting
+
+
+@flax.struct.dataclass
+class TrainState:
+  """The state of a training run between two steps; all of it checkpointed.
+
+  Attributes:
+    step: [] int32, steps already made.
+    params: parameters of the network.
+    opt_state: state of the optimizer.
+    weighting_state: state of the weighting.
+  """
+
+  step: jax.Array
+  params: Params
+  opt_state: Any
+  weighting_state: Any
+
+
+def init_state(
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  *,
+  seed: int = 0,
+  params: Params | None = None,
+  mesh: Mesh | None = None,
+) -> TrainState:
+  """The state before step 1, laid out on the mesh if there is one.
+
+  Args:
+    network: the network.
+    optimizer: its optimizer.
+    weighting: the weighting.
+    seed: of the parameters, where none are given.
+    params: parameters to begin with; they are copied, because the steps
+      overwrite their buffers.
+    mesh: axes 'data' and 'model', or None for one device.
+  """
+
+  def make(params: Params | None) -> TrainState:
+    if params is None:
+      params = network.init(jax.random.key(seed))
+    return TrainState(
+      step=jnp.int32(0),
+      params=jax.tree.map(jnp.copy, params),
+      opt_state=optimizer.init(params),
+      weighting_state=weighting.init(network.width),
+    )
+
+  if mesh is None:
+    return jax.jit(make)(params)
+  layout = state_shardings(network, jax.eval_shape(make, params), mesh)
+  return jax.jit(make, out_shardings=layout)(params)
+
+
+def state_shardings(
+  network: Network, state: TrainState, mesh: Mesh
+) -> TrainState:
+  """How each leaf of the state lies on the mesh.
+
+  Parameters follow their logical axes and the optimizer's moments their
+  parameters; what has another shape (Adafactor's row and column moments,
+  counters, the weighting's state) is on every device.
+
+  Args:
+    network: names the parameters' axes.
+    state: the state, or its shapes.
+    mesh: axes 'data' and 'model'.
+  """
+  from jaxcurate.models import partitioning
+
+  param_layout = partitioning.param_shardings(mesh, network.logical_axes)
+  replicated = NamedSharding(mesh, PartitionSpec())
+  shapes = jax.tree_util.tree_leaves_with_path(state.params)
+  by_path = {
+    path: (leaf.shape, layout)
+    for (path, leaf), layout in zip(
+      shapes, jax.tree.leaves(param_layout), strict=True
+    )
+  }
+
+  def moment_layout(path: tuple, leaf: Any) -> NamedSharding:
+    # optax keeps moments in trees shaped like the parameters, so the path of
+    # a moment ends with its parameter's path.
+    for start in range(len(path)):
+      shape, layout = by_path.get(path[start:], (None, replicated))
+      if shape == leaf.shape:
+        return layout
+    return replicated
+
+  return TrainState(
+    step=replicated,  # pyright: ignore[reportArgumentType]
+    params=param_layout,
+    opt_state=jax.tree_util.tree_map_with_path(moment_layout, state.opt_state),
+    weighting_state=jax.tree.map(lambda _: replicated, state.weighting_state),
+  )
+
+
+def batch_sharding(mesh: Mesh, *, leading: int = 0) -> NamedSharding:
+  """Rows over the axis 'data'; `leading` axes before the rows are whole.
+
+  Args:
+    mesh: axes 'data' and 'model'.
+    leading: number of axes before the rows.
+  """
+  return NamedSharding(mesh, PartitionSpec(*(None,) * leading, 'data'))

@@ -1,0 +1,132 @@
+"""The weighted training step: one forward pass, weights, one update.
+
+With w_e the weight of example e and m_t the loss weight of target t:
+
+  loss = sum_t w_e(t) m_t (nll_t + z_loss * log_normaliser_t^2) / normaliser
+
+The normaliser is the unweighted target count, so that absolute weights act as
+written, or the weighted one.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxcurate.train import forward as forwards
+from jaxcurate.train.gradients import Gradients, make_gradient_fn
+from jaxcurate.train.optimizers import Optimizer
+from jaxcurate.train.state import TrainState, batch_sharding, state_shardings
+from jaxcurate.types import Batch, Network, Weighting
+
+TrainStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
+
+
+def make_train_step(
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  *,
+  max_segments: int,
+  z_loss: float = 1e-4,  # T5X, t5_1_1/base.gin
+  normaliser: Literal['targets', 'weights'] = 'targets',
+  accumulate: int = 1,
+  chunk_tokens: int | None = None,
+  mesh: jax.sharding.Mesh | None = None,
+) -> TrainStep:
+  """The jitted step (state, batch, dropout_key=None) -> (state, metrics).
+
+  The state's buffers are donated: the old state cannot be used afterwards.
+
+  Args:
+    network: the network to train.
+    optimizer: its optimizer.
+    weighting: how much each example counts.
+    max_segments: S, examples per row.
+    z_loss: factor of the squared log normaliser.
+    normaliser: 'targets' divides by the unweighted target count, 'weights' by
+      the weighted one.
+    accumulate: microbatches per step; must divide the rows. Weights and
+      results are those of the whole batch; a batch-coupled weighting costs
+      one more forward pass.
+    chunk_tokens: tokens whose logits are held at a time, None = all.
+    mesh: axes 'data' and 'model', or None for one device.
+
+  Returns:
+    The step. Metrics are scalars: loss (mean nats per target token, weights
+    aside), weighted_loss, examples, tokens (inputs and targets of this batch),
+    gradient_norm, learning_rate, weights/mean, /std, /min and /max over real
+    examples, and the weighting's own info under weights/.
+  """
+  gradient_fn = make_gradient_fn(
+    network,
+    weighting,
+    max_segments=max_segments,
+    z_loss=z_loss,
+    accumulate=accumulate,
+    chunk_tokens=chunk_tokens,
+  )
+
+  def step(
+    state: TrainState, batch: Batch, dropout_key: jax.Array | None = None
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    if mesh is not None:
+      batch = jax.lax.with_sharding_constraint(
+        dict(batch), batch_sharding(mesh)
+      )
+    key = None
+    if dropout_key is not None:
+      key = jax.random.fold_in(dropout_key, state.step)
+    result = gradient_fn(state, batch, key)
+    # The smallest normal number: a batch without targets gives 0, not NaN.
+    divisor = jnp.maximum(result.sums[normaliser], jnp.finfo(jnp.float32).tiny)
+    gradients = jax.tree.map(
+      lambda g, p: (g / divisor).astype(p.dtype),
+      result.gradients,
+      state.params,
+    )
+    updates, opt_state = optimizer.update(
+      gradients, state.opt_state, state.params
+    )
+    new_state = TrainState(
+      step=state.step + 1,
+      params=optax.apply_updates(state.params, updates),
+      opt_state=opt_state,
+      weighting_state=result.weighed.weighting_state,
+    )
+    if mesh is not None:
+      new_state = jax.lax.with_sharding_constraint(
+        new_state, state_shardings(network, new_state, mesh)
+      )
+    metrics = {
+      **_metrics(result, divisor, batch),
+      'gradient_norm': optax.global_norm(gradients),
+      'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
+    }
+    return new_state, metrics
+
+  return jax.jit(step, donate_argnums=0)
+
+
+def _metrics(
+  result: Gradients, divisor: jax.Array, batch: Batch
+) -> dict[str, jax.Array]:
+  sums, weights_E, mask_E = result.sums, result.weighed.weights_E, result.mask_E
+  count = jnp.maximum(jnp.sum(mask_E), 1)
+  mean = jnp.sum(weights_E) / count
+  variance = jnp.sum(jnp.where(mask_E, (weights_E - mean) ** 2, 0.0)) / count
+  return {
+    'loss': sums['nll'] / jnp.maximum(sums['targets'], 1.0),
+    'weighted_loss': sums['weighted_nll'] / divisor,
+    'examples': jnp.sum(mask_E),
+    'tokens': jnp.sum(batch['encoder_segment_ids'] > 0)
+    + jnp.sum(forwards.loss_weights(batch) > 0),
+    'weights/mean': mean,
+    'weights/std': jnp.sqrt(variance),
+    # All weights are finite, so the largest stands in for padding.
+    'weights/min': jnp.min(jnp.where(mask_E, weights_E, jnp.max(weights_E))),
+    'weights/max': jnp.max(weights_E),
+    **{f'weights/{k}': v for k, v in result.weighed.info.items()},
+  }
