@@ -1,0 +1,93 @@
+"""The skeletons of CONTRIBUTING.md work as they are, in a copy of the tree."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+SKELETONS = ROOT / 'tools' / 'skeletons'
+KINDS = ('scorer', 'sampler', 'weighting')
+
+
+@pytest.fixture(scope='module')
+def tree(tmp_path_factory):
+  """A copy of the project in which every skeleton has become a method."""
+  root = tmp_path_factory.mktemp('copy')
+  ignore = shutil.ignore_patterns('__pycache__')
+  for name in ('jaxcurate', 'gin_configs'):
+    shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=ignore)
+  shutil.copy(ROOT / 'pyproject.toml', root)
+  (root / 'tests').mkdir()
+  for path in ROOT.glob('tests/*.py'):
+    shutil.copy(path, root / 'tests')
+  for kind in KINDS:
+    name, folder = f'my_{kind}', f'{kind}s'
+    (root / 'tests' / folder).mkdir()
+    for source, target in (
+      (f'{kind}.py', f'jaxcurate/{folder}/{name}.py'),
+      (f'{kind}.gin', f'gin_configs/methods/{name}.gin'),
+      (f'{kind}_test.py', f'tests/{folder}/{name}_test.py'),
+    ):
+      shutil.copy(SKELETONS / source, root / target)
+  return root
+
+
+def pytest_in(tree, *args):
+  return subprocess.run(
+    [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', *args],
+    cwd=tree,
+    env={**os.environ, 'PYTHONPATH': str(tree)},
+    capture_output=True,
+    text=True,
+  )
+
+
+def test_the_skeletons_pass_their_own_tests(tree):
+  done = pytest_in(tree, *(f'tests/{kind}s' for kind in KINDS))
+  assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_skeletons_keep_the_rules_of_the_house(tree):
+  done = pytest_in(tree, 'tests/layers_test.py', '-k', 'go_down')
+  assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_the_skeletons_conform(tree):
+  if not (tree / 'tests' / 'conformance_test.py').exists():
+    pytest.skip('tests/conformance_test.py is absent')
+  done = pytest_in(tree, 'tests/conformance_test.py', '-k', 'my_')
+  assert done.returncode == 0, done.stdout[-3000:]
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_gin_binds_every_setting_to_its_default(tree, kind):
+  module = f'jaxcurate.{kind}s.my_{kind}'
+  program = (
+    'import gin, importlib, inspect, sys\n'
+    f'module = importlib.import_module({module!r})\n'
+    f"gin.parse_config_file('gin_configs/methods/my_{kind}.gin')\n"
+    "make = getattr(module, 'make', None) or module.sample\n"
+    'for name, spec in inspect.signature(make).parameters.items():\n'
+    '  if spec.default is not spec.empty:\n'
+    f"    key = f'my_{kind}.{{make.__name__}}.{{name}}'\n"
+    '    assert gin.query_parameter(key) == spec.default, key\n'
+  )
+  done = subprocess.run(
+    [sys.executable, '-c', program],
+    cwd=tree,
+    env={**os.environ, 'PYTHONPATH': str(tree)},
+    capture_output=True,
+    text=True,
+  )
+  assert done.returncode == 0, done.stderr
+
+
+def test_contributing_names_every_skeleton():
+  guide = (ROOT / 'CONTRIBUTING.md').read_text()
+  for path in SKELETONS.iterdir():
+    if path.suffix in ('.py', '.gin'):
+      assert f'tools/skeletons/{path.name}' in guide, path.name
