@@ -59,5 +59,5 @@ def test_one_candidate_is_kept_with_certainty():
 
 
 def test_bad_temperature_is_refused():
-  with pytest.raises(ValueError, match='temperature is 0.0'):
+  with pytest.raises(ValueError, match='temperature is 0'):
     my_sampler.sample(0, candidates([0.5]), Budget(1), temperature=0.0)

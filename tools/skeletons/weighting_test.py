@@ -72,5 +72,5 @@ def test_nothing_but_padding_is_survived():
 
 
 def test_bad_settings_are_refused():
-  with pytest.raises(ValueError, match='width is 0.0'):
+  with pytest.raises(ValueError, match='width is 0'):
     my_weighting.make(width=0.0)
