@@ -57,48 +57,42 @@ class Attention(nn.Module):
   ) -> Float[Array, 'B T D']:
     """Attends from x to source."""
     T, L = x_BxTxD.shape[1], source_BxLxD.shape[1]
-    D, H, K = self.embed_dim, self.num_heads, self.head_dim
+    D, K = self.embed_dim, self.head_dim
     query = self._heads(self.query(x_BxTxD))
     absorbed = T * D * (L + K) < L * K * (D + T)
     if absorbed:
-      query = jnp.einsum('bthk,dhk->bthd', query, self._kernel_heads(self.key))
-      key = value = source_BxLxD
-      score = jnp.einsum(
-        'bthd,bld->bhtl', query, key, preferred_element_type=jnp.float32
-      )
+      query = jnp.einsum('bhtk,dhk->bhtd', query, self._kernel(self.key))
+      weight_by, mix_by = 'bhtd,bld->bhtl', 'bhtl,bld->bhtd'
+      keys = values = source_BxLxD
     else:
-      key = self._heads(self.key(source_BxLxD))
-      value = self._heads(self.value(source_BxLxD))
-      score = jnp.einsum(
-        'bthk,blhk->bhtl', query, key, preferred_element_type=jnp.float32
-      )
+      weight_by, mix_by = 'bhtk,bhlk->bhtl', 'bhtl,bhlk->bhtk'
+      keys = self._heads(self.key(source_BxLxD))
+      values = self._heads(self.value(source_BxLxD))
+    score = jnp.einsum(
+      weight_by, query, keys, preferred_element_type=jnp.float32
+    )
     if bias is not None:
       score = score + bias
     score = jnp.where(mask, score, MASKED)
     peak = lax.stop_gradient(jnp.max(score, -1, keepdims=True))
     weight = jnp.exp(score - peak)
-    total_BxTxH = jnp.sum(weight, -1).swapaxes(1, 2)
+    total = jnp.sum(weight, -1, keepdims=True)
     weight = self.dropout(weight, deterministic=deterministic)
-    weight = weight.astype(self.dtype)
+    mixed = jnp.einsum(mix_by, weight.astype(self.dtype), values)
+    mixed = (mixed / total).astype(self.dtype)
     if absorbed:
-      mixed = jnp.einsum('bhtl,bld->bthd', weight, value)
-      mixed = self._divide(mixed, total_BxTxH)
-      mixed = jnp.einsum(
-        'bthd,dhk->bthk', mixed, self._kernel_heads(self.value)
-      )
-    else:
-      mixed = jnp.einsum('bhtl,blhk->bthk', weight, value)
-      mixed = self._divide(mixed, total_BxTxH)
-    return self.out(mixed.reshape(*mixed.shape[:2], H * K))
+      mixed = jnp.einsum('bhtd,dhk->bhtk', mixed, self._kernel(self.value))
+    return self.out(mixed.swapaxes(1, 2).reshape(*x_BxTxD.shape[:2], -1))
 
   def _heads(self, x: Array) -> Array:
-    return x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    # Heads before positions: batched products whose batch axes lead run 1.1
+    # (two rows of 512) to 1.4 times (one row) as fast on a CPU.
+    x = x.reshape(*x.shape[:-1], self.num_heads, self.head_dim)
+    return x.swapaxes(1, 2)
 
-  def _kernel_heads(self, dense: layers.Dense) -> Array:
-    return self._heads(dense.kernel.astype(self.dtype))
-
-  def _divide(self, mixed: Array, total_BxTxH: Array) -> Array:
-    return (mixed / total_BxTxH[..., None]).astype(self.dtype)
+  def _kernel(self, dense: layers.Dense) -> Array:
+    kernel = dense.kernel.astype(self.dtype)
+    return kernel.reshape(-1, self.num_heads, self.head_dim)
 
 
 def same_segment(

@@ -27,7 +27,8 @@ class T5Config:
     dtype: activations, 'float32' or 'bfloat16'; parameters are float32.
     dropout_rate: used only where a dropout_key is given.
     remat: recompute each layer in the backward pass.
-    scan_layers: compile one layer and scan it; parameters are stacked.
+    scan_layers: scan one layer, parameters stacked: for many layers on an
+      accelerator it compiles faster; on a CPU it costs a tenth of the speed.
     projection_dim: width of Sentence-T5's dense layer after pooling, or None.
   """
 
@@ -47,7 +48,7 @@ class T5Config:
   dtype: str = 'float32'
   dropout_rate: float = 0.1
   remat: bool = False
-  scan_layers: bool = True
+  scan_layers: bool = False
   projection_dim: int | None = None
 
   def __post_init__(self):
