@@ -206,7 +206,7 @@ class Features(NamedTuple):
   encoder_length: int
   decoder_length: int
   apply: Callable[[Params, Batch], dict[str, jax.Array]]
-  combine: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
+  combine: Callable[[dict[str, np.ndarray]], dict[str, Any]]
   column: str | None = None
 
 
@@ -249,7 +249,7 @@ class Scorer(NamedTuple):
 
   columns: Mapping[str, str]
   features: Features
-  score: Callable[[dict[str, np.ndarray]], dict[str, float]] | None = None
+  score: Callable[[dict[str, Any]], dict[str, float]] | None = None
   summary: Summary | None = None
 
 

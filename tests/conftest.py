@@ -25,3 +25,31 @@ def shared_data() -> pathlib.Path:
   if not _SHARED.is_dir():
     pytest.skip(f'real data not found at {_SHARED}')
   return _SHARED
+
+
+@pytest.fixture(scope='session')
+def small_vocabulary(tmp_path_factory) -> pathlib.Path:
+  """A 700-piece SentencePiece model of Python's own help topics.
+
+  'yes' and 'no' are single pieces; T5's layout: pad 0, eos 1, unk 2.
+  """
+  from pydoc_data import topics
+  import sentencepiece
+
+  folder = tmp_path_factory.mktemp('vocabulary')
+  text = folder / 'text.txt'
+  lines = [*'\n'.join(topics.topics.values()).splitlines()[:3000]]
+  text.write_text('\n'.join(lines))
+  sentencepiece.SentencePieceTrainer.train(
+    input=str(text),
+    model_prefix=str(folder / 'spiece'),
+    vocab_size=700,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    num_threads=1,
+    user_defined_symbols=['▁yes', '▁no'],
+    minloglevel=2,
+  )
+  return folder / 'spiece.model'

@@ -7,3 +7,10 @@ class UserError(ValueError):
   The command line prints the message as the last line on stderr and exits
   with code 1; a traceback appears only with --debug.
   """
+
+
+class Interrupted(Exception):
+  """Asked to stop (SIGTERM); everything finished has been committed.
+
+  The command line exits with code 75, which schedulers read as "try again".
+  """

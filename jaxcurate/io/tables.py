@@ -38,7 +38,7 @@ def write_table(
   atomic.write_with(path, lambda file: pq.write_table(table, file))
 
 
-def _to_arrow(column: Any) -> pa.Array:
+def _to_arrow(column: Any) -> pa.Array | pa.ChunkedArray:
   """One Arrow column; see `write_table`."""
   if isinstance(column, pa.Array | pa.ChunkedArray):
     return column

@@ -97,9 +97,7 @@ def make(
     examples=_make_examples(frames, room, long_texts == 'windows'),
     encoder_length=max_length,
     decoder_length=1,
-    apply=_make_apply(
-      network, yes_ids, no_ids, [len(a) + len(b) for a, b in frames]
-    ),
+    apply=_make_apply(network, yes_ids, no_ids, longest),
     combine=_make_combine(len(named)),
   )
   names = list(named)

@@ -95,21 +95,23 @@ def score_corpus(
   }
   chunk = _Chunk(output, chunk_seconds)
   blocks = corpus.blocks(
-    block_rows=block_rows, shard=shard, num_shards=num_shards, done=done
+    block_rows=block_rows,
+    shard=shard,
+    num_shards=num_shards,
+    done=done,
+    finished=done.finished() if num_shards == 1 else (),
   )
   documents = tokens = 0
-  for ready in _prepared_ahead(blocks, passes, vocabulary):
-    columns = _score_block(ready, scorers, passes, forwards)
-    cost = sum(
-      len(next(iter(p.batch.values()))) * forwards[name].flops_per_row(p.batch)
-      for name, p in ready.prepared.items()
-      if len(p.row)
-    )
-    chunk.add(ready, columns, cost)
-    documents += len(ready.block.rows)
-    tokens += int(ready.num_tokens.sum())
-    on_progress(Progress(documents, tokens, ready.block.file))
-  chunk.commit()
+  try:
+    for ready in _prepared_ahead(blocks, passes, vocabulary):
+      columns = _score_block(ready, scorers, passes, forwards)
+      cost = sum(forwards[n].cost(p) for n, p in ready.prepared.items())
+      chunk.add(ready, columns, cost)
+      documents += len(ready.block.rows)
+      tokens += int(ready.num_tokens.sum())
+      on_progress(Progress(documents, tokens, ready.block.file))
+  finally:  # a bad row or a signal costs no finished block
+    chunk.commit()
   return parts_lib.committed(output)
 
 
@@ -184,7 +186,7 @@ def _score_block(
 
 def _by_document(
   features: Features, counts: list[int], outputs: dict[str, np.ndarray]
-) -> list[dict[str, np.ndarray] | None]:
+) -> list[dict[str, Any] | None]:
   """Each document's combined outputs; None for one without examples."""
   documents, start = [], 0
   for count in counts:

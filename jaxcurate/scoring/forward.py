@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcurate.data import packing
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import partitioning
+from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import flops
 from jaxcurate.types import Features
 
@@ -113,22 +113,22 @@ class Forward:
     self._run = jax.jit(features.apply, static_argnums=2)
     self._flops_per_row: float | None = None
 
-  def flops_per_row(self, batch: dict[str, np.ndarray]) -> float:
-    """Floating-point operations of one packed row; traced once."""
+  def cost(self, prepared: Prepared) -> float:
+    """Floating-point operations of a block's rows; a row is traced once."""
+    if not len(prepared.row):
+      return 0.0
     if self._flops_per_row is None:
       shapes = {
         name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype)
-        for name, array in batch.items()
+        for name, array in prepared.batch.items()
       }
-      abstract = jax.eval_shape(lambda tree: tree, self._params)
-      self._flops_per_row = float(
-        flops.count_flops(
-          functools.partial(self._features.apply, num_segments=MAX_SEGMENTS),
-          abstract,
-          shapes,
-        )
+      one_row = functools.partial(
+        self._features.apply, num_segments=MAX_SEGMENTS
       )
-    return self._flops_per_row
+      self._flops_per_row = float(
+        flops.count_flops(one_row, self._params, shapes)
+      )
+    return self._flops_per_row * len(next(iter(prepared.batch.values())))
 
   def __call__(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Outputs of every example, name -> [num_examples, ...] float32.
@@ -154,7 +154,7 @@ class Forward:
 
   def _outputs(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Runs all rows in batches of `rows` and gathers by example."""
-    sharding = partitioning.batch_sharding(self._mesh)
+    sharding = mesh_lib.batch_sharding(self._mesh)
     num_rows = len(next(iter(prepared.batch.values())))
     waiting, done = [], []
     for start in range(0, num_rows, self.rows):

@@ -106,3 +106,16 @@ class Done:
     """Whether the block of `file` that begins at row `start` is committed."""
     ranges = self._ranges.get(file, [])
     return any(begin <= start < end for begin, end, _ in ranges)
+
+  def finished(self) -> list[str]:
+    """Files of which every row is committed."""
+    names = []
+    for file, ranges in self._ranges.items():
+      end = 0
+      for begin, stop, last in sorted(ranges):
+        if begin > end:
+          break
+        end = stop
+        if last:
+          names.append(file)
+    return names

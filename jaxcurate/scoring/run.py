@@ -64,7 +64,8 @@ def score(
   shard, num_shards = jax.process_index(), jax.process_count()
   units = _units(scorers)
   settings = {**settings, 'columns': units, 'block_rows': block_rows}
-  begin(output, settings)
+  if _begin(output, settings):
+    return manifests.read_manifest(output, 'scores')
   started = time.monotonic()
   has_summary = any(s.summary is not None for s in scorers)
   first = output / engine.SCRATCH if has_summary else output
@@ -86,8 +87,8 @@ def score(
   parts = parts_lib.committed(first)
   if not sum(part.num_rows for part in parts):
     raise UserError(
-      f'{corpus.description}: no document to score; is the corpus empty, or'
-      ' were all rows skipped?'
+      'no document to score: all rows were skipped'
+      f' ({_skipped(parts)}); check --input and --text_field'
     )
   diagnostics = {}
   if has_summary:
@@ -106,16 +107,16 @@ def score(
     content = _manifest(
       parts, units, settings, diagnostics, command, corpus, started
     )
-    manifests.write_manifest(output, content)
     if has_summary:
       first.rmtree()
+    manifests.write_manifest(output, content)
     (output / _SETTINGS).unlink(missing_ok=True)
   _wait('finished')
   return manifests.read_manifest(output, 'scores')
 
 
-def begin(output: epath.Path, settings: Mapping[str, Any]) -> None:
-  """Records what the folder is for, or refuses another purpose.
+def _begin(output: epath.Path, settings: Mapping[str, Any]) -> bool:
+  """Records what the folder is for; True when that is already finished.
 
   Raises:
     UserError: the folder holds work with other settings.
@@ -131,8 +132,9 @@ def begin(output: epath.Path, settings: Mapping[str, Any]) -> None:
     )
   else:
     atomic.write_text(record, json.dumps(dict(settings)))
-    return
+    return False
   manifests.refuse_other_settings(output, old, settings)
+  return finished.exists()
 
 
 def _units(scorers: Sequence[Scorer]) -> dict[str, str]:
@@ -174,10 +176,6 @@ def _manifest(
   started: float,
 ) -> dict[str, Any]:
   """The table's manifest from its parts."""
-  skipped: dict[str, int] = {}
-  for part in parts:
-    for reason, count in part.skipped.items():
-      skipped[reason] = skipped.get(reason, 0) + count
   slots = sum(part.slots for part in parts)
   padding = 1 - sum(part.tokens for part in parts) / slots if slots else 0.0
   devices = jax.devices()
@@ -185,10 +183,10 @@ def _manifest(
     'kind': 'scores',
     'command': list(command),
     'settings': dict(settings),
-    'inputs': [name for name, _ in corpus.files],
+    'inputs': [source.name for source in corpus.sources],
     'num_rows': sum(part.num_rows for part in parts),
     'columns': dict(units),
-    'skipped': skipped,
+    'skipped': _skipped(parts),
     'cost': {
       'flops': sum(part.flops for part in parts),
       'seconds': sum(part.seconds for part in parts),
@@ -197,6 +195,15 @@ def _manifest(
     },
     'diagnostics': {'padding_share': padding, **diagnostics},
   }
+
+
+def _skipped(parts: Sequence[parts_lib.Part]) -> dict[str, int]:
+  """Reason -> rows left out, over all chunks."""
+  skipped: dict[str, int] = {}
+  for part in parts:
+    for reason, count in part.skipped.items():
+      skipped[reason] = skipped.get(reason, 0) + count
+  return skipped
 
 
 def _wait(stage: str) -> None:

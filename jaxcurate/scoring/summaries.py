@@ -63,9 +63,8 @@ def finish(
       continue
     name = scorer.features.name
     init = _initial(scorer.summary, scratch, parts, name)
-    state = _fit(
-      scorer.summary, init, scratch, own, name, index, shard, on_part
-    )
+    path = epath.Path(scratch) / f'summary-{index}-{shard:05d}.npz'
+    state = _fit(scorer.summary, init, scratch, own, name, path, on_part)
     fitted[index] = _merged(
       scorer.summary, init, state, scratch, index, shard, num_shards
     )

@@ -1,0 +1,209 @@
+"""The plain flags of every command, and the Gin macros they bind.
+
+A flag that is not given binds nothing: its value is the one in the Gin files,
+where it can also be set as `--gin.MACRO=value`.
+"""
+
+import argparse
+from collections.abc import Sequence
+import pathlib
+from typing import Any, NamedTuple
+
+from jaxcurate.cli import gin_files
+
+
+class Flag(NamedTuple):
+  """One plain flag; its macro is its name in capitals."""
+
+  help: str
+  type: type = str
+  repeat: bool = False
+
+
+FLAGS = {
+  'input': Flag(
+    'files, globs, folders or URLs (gs://, s3://, hf://)', str, True
+  ),
+  'output': Flag('folder to write; running again continues it'),
+  'task': Flag('a registered seqio Task or Mixture instead of --input'),
+  'split': Flag('split of the task'),
+  'text_field': Flag('column of the text (default "text")'),
+  'id_field': Flag('column of the id (default "id"; made up when missing)'),
+  'domain_field': Flag('column of the domain (default "domain")'),
+  'on_bad_row': Flag('"stop" (default) or "skip": bad rows are counted'),
+  'model': Flag(
+    'checkpoint folder (Hugging Face or T5X), hf:owner/name, "judge" for the'
+    ' shipped one, or a Gin file of models/ for training from scratch'
+  ),
+  'vocabulary': Flag('spiece.model, or "bytes" (default: the model\'s own)'),
+  'template': Flag(
+    'prompt file with {text} for ask_llm; NAME=FILE for named criteria',
+    str,
+    True,
+  ),
+  'mesh': Flag('devices, e.g. "data=4,model=2" (default: all on data)'),
+  'dtype': Flag('activations: "float32" or "bfloat16" (default: by device)'),
+  'seed': Flag('seed of everything random', int),
+  'by': Flag('score column to sample by'),
+  'budget': Flag(
+    '0.2 = share of documents, 1000 = documents, 5000000t = tokens, 0.2t ='
+    ' share of tokens'
+  ),
+  'selection': Flag('folder that `jaxcurate sample` wrote'),
+  'anchors': Flag('a small trusted corpus, for adapt', str, True),
+  'steps': Flag('optimizer steps in all', int),
+  'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
+  'eval_input': Flag('held-out corpus (default: 1 %% of the input)', str, True),
+  'title': Flag('title of the page'),
+}
+_CORPUS = (
+  'input', 'task', 'split', 'text_field', 'id_field', 'domain_field',
+  'on_bad_row',
+)  # fmt: skip
+COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
+  'score': (
+    'Scores every document of a corpus with one or several methods.',
+    (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'mesh', 'dtype',
+     'seed'),
+  ),
+  'sample': (
+    'Chooses documents from score tables, within a budget.',
+    ('input', 'output', 'by', 'budget', 'seed'),
+  ),
+  'train': (
+    'Trains a model on a corpus, weighting every example.',
+    (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'anchors',
+     'steps', 'schedule_steps', 'eval_input', 'mesh', 'dtype', 'seed'),
+  ),
+  'evaluate': (
+    'Held-out loss per document and perplexity per domain of a model.',
+    (*_CORPUS, 'output', 'model', 'vocabulary', 'mesh', 'dtype', 'seed'),
+  ),
+  'report': (
+    'One self-contained page from score, selection and training folders.',
+    ('input', 'output', 'title'),
+  ),
+  'demo': (
+    'The whole path on text that is already on this machine.',
+    ('output', 'seed'),
+  ),
+}  # fmt: skip
+_EXAMPLES = {
+  'score': (
+    "jaxcurate score --method=ask_llm --method=density --input='docs/*.jsonl.gz'"
+    ' --output=scores'
+  ),
+  'sample': (
+    'jaxcurate sample --method=inverse_propensity --by=density --input=scores'
+    ' --budget=0.2 --output=kept'
+  ),
+  'train': (
+    'jaxcurate train --model=models/tiny.gin --weighting=adapt'
+    " --input='docs/*.jsonl.gz' --selection=kept --anchors=good.jsonl"
+    ' --steps=1000 --output=model'
+  ),
+  'evaluate': (
+    'jaxcurate evaluate --model=model --input=held_out.jsonl --output=evaluated'
+  ),
+  'report': (
+    'jaxcurate report --input=scores --input=kept --input=model --output=report'
+  ),
+  'demo': 'jaxcurate demo',
+}
+
+
+def parser(command: str) -> argparse.ArgumentParser:
+  """The parser of one command."""
+  description, names = COMMANDS[command]
+  made = argparse.ArgumentParser(
+    prog=f'jaxcurate {command}',
+    description=description,
+    epilog=f'example:\n  {_EXAMPLES[command]}\n\n'
+    'Every setting of a method is a Gin binding, e.g.'
+    ' --gin.ask_llm.make.max_length=256;\nthe files under methods/ list them'
+    ' with their sources. Exit codes: 0 done, 1 failed,\n2 bad usage, 75'
+    ' interrupted with everything committed.',
+    formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,
+  )
+  if command in ('score', 'sample'):
+    kind = {'score': 'scorers', 'sample': 'samplers'}[command]
+    known = ', '.join(gin_files.known_methods(kind))
+    made.add_argument(
+      '--method',
+      action='append',
+      default=[],
+      help=f'repeatable; {known}' if command == 'score' else known,
+    )
+  if command == 'train':
+    known = ', '.join(gin_files.known_methods('weightings'))
+    made.add_argument('--weighting', default=None, help=known)
+  for name in names:
+    flag = FLAGS[name]
+    made.add_argument(
+      f'--{name}',
+      type=flag.type,
+      default=None,
+      action='append' if flag.repeat else 'store',
+      help=('repeatable; ' if flag.repeat else '') + flag.help,
+    )
+  made.add_argument(
+    '--gin_file', action='append', default=[], help='repeatable'
+  )
+  made.add_argument(
+    '--gin_search_paths', default='', help='folders, comma-separated'
+  )
+  made.add_argument(
+    '--debug', action='store_true', help='print the traceback of an error'
+  )
+  return made
+
+
+def macro_lines(flags: argparse.Namespace, command: str) -> str:
+  """Gin lines that bind the macros of the flags that were given."""
+  lines = []
+  for name in COMMANDS[command][1]:
+    value: Any = getattr(flags, name)
+    if value is None or (name == 'model' and _is_gin(value)):
+      continue
+    lines.append(f'{name.upper()} = {value!r}')
+  return ''.join(line + '\n' for line in lines)
+
+
+def _is_gin(model: str) -> bool:
+  """Whether --model names a Gin file rather than weights."""
+  return model.endswith('.gin') and not pathlib.Path(model).is_dir()
+
+
+def parse_run(
+  flags: argparse.Namespace,
+  command: str,
+  bindings: Sequence[str],
+  *,
+  kind: str | None = None,
+  methods: Sequence[str] = (),
+) -> None:
+  """Composes and parses the whole run of a command.
+
+  Args:
+    flags: parsed by `parser(command)`.
+    command: 'score', 'sample', ...
+    bindings: 'NAME = value' of the --gin. flags.
+    kind: folder of the named methods, None when the command has none.
+    methods: their names.
+  """
+  files = [f'runs/{command}.gin', *flags.gin_file]
+  text = macro_lines(flags, command)
+  model = getattr(flags, 'model', None)
+  if model is not None and _is_gin(model):
+    files.append(model)
+  if kind is not None and methods:
+    method_files, lines = gin_files.method_binding(kind, methods)
+    files += method_files
+    text = lines + text
+  gin_files.parse(
+    files=files,
+    search_paths=[p for p in flags.gin_search_paths.split(',') if p],
+    text=text,
+    bindings=bindings,
+  )

@@ -1,0 +1,213 @@
+"""`jaxcurate score`: a corpus and methods to a score table."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import functools
+import hashlib
+from typing import Any
+
+import jax
+
+from jaxcurate.cli import flags as flags_lib
+from jaxcurate.cli import gin_files
+from jaxcurate.cli import inputs as inputs_lib
+from jaxcurate.data import readers
+from jaxcurate.io import atomic
+from jaxcurate.io.errors import UserError
+from jaxcurate.models import mesh as mesh_lib
+from jaxcurate.scoring import engine
+from jaxcurate.scoring import run as scoring
+from jaxcurate.types import Scorer
+
+# Rows packed together: enough for full batches, few enough to commit often.
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 256, 4096
+
+
+def main(
+  flags: argparse.Namespace, bindings: Sequence[str], command: Sequence[str]
+) -> None:
+  """Parses the run and scores."""
+  flags_lib.parse_run(
+    flags, 'score', bindings, kind='scorers', methods=flags.method
+  )
+  gin_files.call(functools.partial(run, command=command))
+
+
+def run(
+  *,
+  inputs: Sequence[str],
+  output: str,
+  methods: Sequence[Callable[..., Scorer]],
+  model: str = 'judge',
+  vocabulary: str | None = None,
+  template: Sequence[str] = (),
+  task: str | None = None,
+  split: str = 'train',
+  text_field: str = 'text',
+  id_field: str = 'id',
+  domain_field: str = 'domain',
+  on_bad_row: str = 'stop',
+  mesh: str | None = None,
+  dtype: str | None = None,
+  block_rows: int | None = None,
+  rows_per_batch: int | None = None,
+  chunk_seconds: float = engine.CHUNK_SECONDS,
+  command: Sequence[str] = (),
+) -> None:
+  """Scores a corpus with all methods in as few passes as they share.
+
+  Args:
+    inputs: globs, files, folders or URLs.
+    output: folder of the table.
+    methods: `make` functions of scorers.
+    model: checkpoint folder, 'judge' or 'hf:owner/name'.
+    vocabulary: spiece.model or 'bytes'; None for the model's own.
+    template: prompt files for ask_llm, see `inputs.read_templates`.
+    task: seqio task instead of inputs; split: its split.
+    text_field, id_field, domain_field: columns.
+    on_bad_row: 'stop' or 'skip'.
+    mesh: devices of this host, e.g. 'data=4,model=2'.
+    dtype: of activations; None chooses by device.
+    block_rows: rows packed together; None chooses by device. Part of the
+      settings: another value changes scores by rounding.
+    rows_per_batch: packed rows per device batch; None chooses by device.
+    chunk_seconds: a chunk is committed at the latest after this time.
+    command: argv, for the manifest.
+
+  Raises:
+    UserError: whatever a user can put right.
+  """
+  if not methods:
+    raise UserError(
+      'no method: give --method=NAME, one of'
+      f' {", ".join(gin_files.known_methods("scorers"))}'
+    )
+  devices = mesh_lib.make_mesh(mesh, jax.local_devices())
+  loaded = inputs_lib.load_model(
+    model, devices, vocabulary=vocabulary, dtype=dtype
+  )
+  scorers = _make_scorers(methods, loaded, template)
+  columns = {s.features.column for s in scorers} - {None}
+  if len(columns) > 1:
+    raise UserError(f'methods want several vector columns: {sorted(columns)}')
+  corpus = inputs_lib.open_documents(
+    inputs=inputs,
+    task=task,
+    split=split,
+    text_field=text_field,
+    id_field=id_field,
+    domain_field=domain_field,
+    on_bad_row=on_bad_row,
+    vector_field=next(iter(columns), None),
+  )
+  on_cpu = jax.default_backend() == 'cpu'
+  block_rows = block_rows or (_CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK)
+  names = [column for scorer in scorers for column in scorer.columns]
+  print(
+    f'scoring {", ".join(names)} with {model}'
+    f' ({loaded.num_params / 1e6:.1f} M parameters) over'
+    f' {len(corpus.sources)} file(s) on {devices.size} {jax.default_backend()}'
+    f' device(s); about {_flops_per_token(scorers, loaded):.2g} floating-point'
+    ' operations per token',
+    flush=True,
+  )
+  settings = _settings(methods, loaded, corpus, template, dtype)
+  bar, stop_counting = inputs_lib.progress_bar(corpus, block_rows, 'score')
+
+  def show(progress: engine.Progress) -> None:
+    bar.update(progress.documents - bar.n)
+    rate = progress.tokens / max(bar.format_dict['elapsed'], 1e-9)
+    bar.set_postfix_str(f'{rate:,.0f} tokens/s')
+
+  try:
+    manifest = scoring.score(
+      corpus=corpus,
+      scorers=scorers,
+      vocabulary=loaded.vocabulary,
+      params=loaded.params,
+      mesh=devices,
+      output=output,
+      settings=settings,
+      command=command,
+      block_rows=block_rows,
+      rows_per_batch=rows_per_batch,
+      chunk_seconds=chunk_seconds,
+      on_progress=show,
+    )
+  finally:
+    stop_counting()
+    bar.close()
+  if jax.process_index() == 0:
+    atomic.write_text(f'{output}/config.gin', gin_files.resolved())
+    _report(manifest, names, output)
+
+
+def _make_scorers(
+  methods: Sequence[Callable[..., Scorer]],
+  loaded: inputs_lib.Loaded,
+  template: Sequence[str],
+) -> list[Scorer]:
+  """Calls every method; a setting it refuses is the user's to change."""
+  templates = inputs_lib.read_templates(template)
+  scorers = []
+  for make in methods:
+    own: dict[str, Any] = {}
+    if templates and make.__module__.endswith('.ask_llm'):
+      plain = templates.get('')
+      own = {'criteria': templates} if plain is None else {'template': plain}
+    try:
+      scorers.append(
+        make(network=loaded.network, vocabulary=loaded.vocabulary, **own)
+      )
+    except ValueError as error:
+      name = make.__module__.rpartition('.')[2]
+      raise UserError(f'{name}: {error}') from error
+  return scorers
+
+
+def _flops_per_token(
+  scorers: Sequence[Scorer], loaded: inputs_lib.Loaded
+) -> float:
+  """The usual estimate, 2 * parameters per token, over distinct passes."""
+  passes = {s.features.name for s in scorers if s.features.column is None}
+  return 2.0 * loaded.num_params * len(passes)
+
+
+def _settings(
+  methods: Sequence[Callable[..., Scorer]],
+  loaded: inputs_lib.Loaded,
+  corpus: readers.Corpus,
+  template: Sequence[str],
+  dtype: str | None,
+) -> dict[str, Any]:
+  """Everything that decides the scores, for the manifest and for resuming."""
+  modules = [make.__module__.rpartition('.')[2] for make in methods]
+  digest = hashlib.blake2b(digest_size=8)
+  for text in inputs_lib.read_templates(template).values():
+    digest.update(text.encode())
+  return {
+    'model': loaded.name,
+    'num_params': loaded.num_params,
+    'dtype': dtype or 'default',
+    'methods': modules,
+    'templates': digest.hexdigest() if template else None,
+    'fields': list(corpus.fields),
+    'on_bad_row': corpus.on_bad_row,
+    'files': [source.name for source in corpus.sources],
+    **gin_files.settings(modules),
+  }
+
+
+def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
+  """What came out, and the next command."""
+  skipped = ', '.join(f'{n} {why}' for why, n in manifest['skipped'].items())
+  print(
+    f'{output}: {manifest["num_rows"]} documents, columns {", ".join(names)}'
+    + (f'; skipped {skipped}' if skipped else '')
+    + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
+  )
+  method = 'inverse_propensity' if names[0].startswith('density') else 'top_k'
+  print(
+    f'next: jaxcurate sample --method={method} --by={names[0]}'
+    f' --input={output} --budget=0.2 --output=kept'
+  )
