@@ -57,22 +57,24 @@ class Document(NamedTuple):
   split: str
 
 
-def gather(*, max_per_package: int = 250) -> list[Document]:
+def gather(
+  *, max_per_package: int = 250, packages: bool = True
+) -> list[Document]:
   """All documents of this machine, in an order that depends on ids alone.
 
   Args:
     max_per_package: most documents that one module or package may give.
+    packages: read the installed packages too, not only what comes with
+      Python.
 
   Returns:
     Documents of all splits, near-duplicates removed; where two splits hold
     the same text the judge keeps it, so that neither the demo corpus nor
     the held-out text repeats what the judge has seen.
   """
-  candidates = [
-    *_topics(),
-    *_standard_library(max_per_package),
-    *_packages(max_per_package),
-  ]
+  candidates = [*_topics(), *_standard_library(max_per_package)]
+  if packages:
+    candidates += _packages(max_per_package)
   candidates.sort(key=lambda d: (SPLITS.index(d.split), _unit_hash(d.id), d.id))
   return _without_near_duplicates(candidates)
 
