@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import difflib
 import itertools
 import posixpath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fsspec
 
@@ -102,11 +102,13 @@ def _expand(pattern: str, known: Callable[[str], bool]) -> list[File]:
       return [_file(fs, path, posixpath.dirname(path))]
     if not any(char in path for char in _WILDCARDS):
       return []
-    matches = sorted(fs.glob(path, detail=True).items())
+    matches: Any = fs.glob(path, detail=True)
   except PermissionError as error:
     raise UserError(f'{pattern} cannot be read: {error}') from error
   root, files = fixed_root(path), []
-  for match, info in matches:
+  for match, info in sorted(matches.items()):
+    if '/.' in posixpath.join('/', posixpath.relpath(match, root)):
+      continue  # as in a shell, wildcards match nothing hidden
     if info['type'] == 'directory':
       # A folder among the matches of `docs/*` stands for what lies below it;
       # `docs/**` names folder and files alike, and finds each file once.
@@ -148,6 +150,7 @@ def _nothing_found(pattern: str) -> str:
   names = sorted(
     posixpath.basename(entry.rstrip('/'))
     for entry in (fs.ls(folder, detail=False) if fs.isdir(folder) else [])
+    if not posixpath.basename(entry).startswith('.')
   )
   wanted = path[len(folder) :].strip('/').split('/')[0]
   near = difflib.get_close_matches(wanted, names, n=5, cutoff=0.4) or names[:5]

@@ -10,7 +10,7 @@ over without decoding them.
 from collections.abc import Callable, Collection, Iterator, Sequence
 import dataclasses
 import functools
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from jaxcurate.data import files, formats
 from jaxcurate.data.files import File
@@ -18,9 +18,8 @@ from jaxcurate.data.formats import Source
 from jaxcurate.data.rows import Bad, Fields, Raw, Row, everything, to_row
 from jaxcurate.io.errors import UserError
 
-__all__ = ['Block', 'Corpus', 'Row', 'open_corpus']
+__all__ = ['Block', 'Corpus', 'Row', 'open_corpus', 'open_task']
 
-OnBadRow = Literal['stop', 'skip']
 # A corpus is split by file when every shard gets at least this many.
 _FILES_PER_SHARD = 4
 
@@ -64,7 +63,13 @@ class Corpus:
   files: tuple[File, ...]
   sources: tuple[Source, ...]
   fields: Fields
-  on_bad_row: OnBadRow = 'stop'
+  on_bad_row: str = 'stop'
+
+  def __post_init__(self):
+    if self.on_bad_row not in ('stop', 'skip'):
+      raise UserError(
+        f"on_bad_row is {self.on_bad_row!r}, expected 'stop' or 'skip'"
+      )
 
   def blocks(
     self,
@@ -188,7 +193,7 @@ def open_corpus(
   id_field: str = 'id',
   domain_field: str = 'domain',
   vector_field: str | None = None,
-  on_bad_row: OnBadRow = 'stop',
+  on_bad_row: str = 'stop',
   format: str | None = None,
 ) -> Corpus:
   """A corpus of files: JSON Lines, Parquet, text, TFRecord or TFDS folders.
@@ -207,8 +212,6 @@ def open_corpus(
   Raises:
     UserError: nothing matches a pattern, or an extension is unknown.
   """
-  if on_bad_row not in ('stop', 'skip'):
-    raise UserError(f"on_bad_row is {on_bad_row!r}, expected 'stop' or 'skip'")
   found = files.find_files(
     patterns,
     lambda path: (
@@ -218,6 +221,40 @@ def open_corpus(
   )
   fields = Fields(text_field, id_field, domain_field, vector_field)
   sources = formats.sources_of(found, fields, format)
+  return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
+
+
+def open_task(
+  name: str,
+  *,
+  split: str = 'train',
+  module: str | None = None,
+  text_field: str = 'text',
+  id_field: str = 'id',
+  domain_field: str = 'domain',
+  vector_field: str | None = None,
+  on_bad_row: str = 'stop',
+) -> Corpus:
+  """The documents of any registered seqio Task or Mixture, as raw text.
+
+  Args:
+    name: of the Task or Mixture; `c4_en` is known without a module.
+    split: its split.
+    module: Python module that registers it, imported first.
+    text_field: column of the text; a Task without it gives its targets.
+    id_field: column of the id; without one, TFDS's `tfds_id`, else
+      `<task>/<split>:<row>`.
+    domain_field: column of the domain; in a Mixture the Task's name else.
+    vector_field: column of precomputed vectors, None when not needed.
+    on_bad_row: 'stop' or 'skip'.
+
+  Raises:
+    UserError: unknown task or split, or a task without text.
+  """
+  from jaxcurate.data import seqio_tasks
+
+  fields = Fields(text_field, id_field, domain_field, vector_field)
+  found, sources = seqio_tasks.task_sources(name, split, fields, module)
   return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import gzip
 import lzma
 import posixpath
-from typing import IO
+from typing import Any
 import zlib
 
 import zstandard
@@ -33,7 +33,7 @@ class DamagedFile(Exception):
 
 
 @contextlib.contextmanager
-def open_binary(path: str) -> Iterator[IO[bytes]]:
+def open_binary(path: str) -> Iterator[Any]:
   """Opens a local or remote file for reading.
 
   Raises:
@@ -89,11 +89,11 @@ def lines(content: Iterable[bytes]) -> Iterator[bytes]:
     yield last
 
 
-def _decompressed(stream: IO[bytes]) -> Iterator[bytes]:
+def _decompressed(stream: Any) -> Iterator[bytes]:
   # read1 decodes once per call, so damage hides as little as possible of what
   # came before it.
   try:
-    while chunk := stream.read1(_CHUNK):  # pyright: ignore
+    while chunk := stream.read1(_CHUNK):
       yield chunk
   except EOFError as error:
     raise DamagedFile('truncated', 'the compressed file ends early') from error
@@ -105,7 +105,7 @@ def _decompressed(stream: IO[bytes]) -> Iterator[bytes]:
     raise DamagedFile('corrupt', str(error)) from error
 
 
-def _zstd_chunks(file: IO[bytes]) -> Iterator[bytes]:
+def _zstd_chunks(file: Any) -> Iterator[bytes]:
   # `stream_reader` ends quietly in the middle of a frame; this does not.
   decompressor = zstandard.ZstdDecompressor(max_window_size=2**31)
   frame = None

@@ -78,6 +78,9 @@ def _records(path: str) -> Iterator[bytes]:
 def _local(path: str) -> Iterator[tuple[str, streams.DamagedFile | None]]:
   """A plain local file of the content, and what is wrong after its end."""
   plain = not path.endswith(streams.COMPRESSED)
+  if plain and path.startswith('gs://'):  # TensorFlow reads these itself
+    yield path, None
+    return
   if plain and '://' not in path:
     with streams.open_binary(path):  # says clearly why it cannot be read
       yield path, None
