@@ -90,8 +90,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 }  # fmt: skip
 _EXAMPLES = {
   'score': (
-    "jaxcurate score --method=ask_llm --method=density --input='docs/*.jsonl.gz'"
-    ' --output=scores'
+    'jaxcurate score --method=ask_llm --method=density'
+    " --input='docs/*.jsonl.gz' --output=scores"
   ),
   'sample': (
     'jaxcurate sample --method=inverse_propensity --by=density --input=scores'

@@ -1,0 +1,192 @@
+"""`jaxcurate sample`: score tables and a budget to a Selection."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import functools
+import time
+from typing import Any
+
+from etils import epath
+import numpy as np
+
+from jaxcurate.cli import flags as flags_lib
+from jaxcurate.cli import gin_files
+from jaxcurate.io import atomic, tables
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io.errors import UserError
+from jaxcurate.ops import ids as ids_lib
+from jaxcurate.samplers import budget as budget_lib
+from jaxcurate.types import Candidates, ScoreTable, Selection
+
+
+def main(
+  flags: argparse.Namespace, bindings: Sequence[str], command: Sequence[str]
+) -> None:
+  """Parses the run and samples."""
+  flags_lib.parse_run(
+    flags, 'sample', bindings, kind='samplers', methods=flags.method
+  )
+  gin_files.call(functools.partial(run, command=command))
+
+
+def run(
+  *,
+  inputs: Sequence[str],
+  output: str,
+  methods: Sequence[Callable[..., Selection]],
+  by: str | None,
+  budget: str,
+  seed: int = 0,
+  command: Sequence[str] = (),
+) -> None:
+  """Samples from score tables joined by id.
+
+  Args:
+    inputs: score folders.
+    output: folder of the Selection.
+    methods: one sampler's `sample` function.
+    by: score column; None for the only one, or for a method that reads none.
+    budget: see `samplers.budget.parse_budget`.
+    seed: of the draw.
+    command: argv, for the manifest.
+
+  Raises:
+    UserError: whatever a user can put right.
+  """
+  if len(methods) != 1:
+    raise UserError(
+      f'give one --method=NAME, of'
+      f' {", ".join(gin_files.known_methods("samplers"))}'
+    )
+  [sample] = methods
+  name = sample.__module__.rpartition('.')[2]
+  inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+  if not inputs:
+    raise UserError('give --input=FOLDER, written by `jaxcurate score`')
+  started = time.monotonic()
+  by = _column(inputs, by, name)
+  table, left_out = tables.read_score_table(inputs, [by] if by else [])
+  for folder, count in left_out.items():
+    if count:
+      print(f'{folder}: {count} ids are not in every table and were left out')
+  settings = {
+    'method': name,
+    'by': by,
+    'budget': str(budget),
+    'seed': seed,
+    'tables': [manifests.read_manifest(i)['created'] for i in inputs],
+    **gin_files.settings([name]),
+  }
+  if (epath.Path(output) / manifests.NAME).exists():
+    old = manifests.read_manifest(output, 'selection')['settings']
+    manifests.refuse_other_settings(output, old, settings)
+    print(f'{output}: already sampled with these settings')
+    return
+  candidates, without = to_candidates(table, by)
+  try:
+    amount = budget_lib.parse_budget(str(budget))
+    selection = sample(seed, candidates, amount)
+  except ValueError as error:
+    raise UserError(f'{name}: {error}') from error
+  kept = _kept(table, selection)
+  tables.write_selection(
+    output,
+    selection,
+    {
+      'command': list(command),
+      'settings': settings,
+      'inputs': inputs,
+      'skipped': {'no score': without, **_nonzero(left_out)},
+      'cost': {
+        'flops': 0.0,
+        'seconds': time.monotonic() - started,
+        'device': 'host',
+      },
+      'diagnostics': kept,
+    },
+  )
+  atomic.write_text(f'{output}/config.gin', gin_files.resolved())
+  print(
+    f'{output}: kept {kept["documents"]:,} of {len(table.id):,} documents'
+    f' ({kept["tokens"]:,} of {kept["tokens_in_all"]:,} tokens) by {name}'
+    + (f' of {by}' if by else '')
+    + (f'; {without} had no score' if without else '')
+  )
+  print(
+    'next: jaxcurate train --model=models/tiny.gin --weighting=uniform'
+    f' --input=... --selection={output} --steps=1000 --output=model'
+  )
+
+
+def _column(inputs: Sequence[str], by: str | None, method: str) -> str | None:
+  """The score column to use.
+
+  Raises:
+    UserError: it is not given and not obvious.
+  """
+  if by is not None or method == 'uniform':
+    return by
+  columns = sorted(
+    column
+    for folder in inputs
+    for column in manifests.read_manifest(folder, 'scores')['columns']
+  )
+  if len(columns) != 1:
+    raise UserError(f'give --by=COLUMN, one of {", ".join(columns)}')
+  return columns[0]
+
+
+def to_candidates(table: ScoreTable, by: str | None) -> tuple[Candidates, int]:
+  """What a sampler sees: documents with a finite score in column `by`.
+
+  Args:
+    table: the joined score table.
+    by: the column; None gives every document the score 0.
+
+  Returns:
+    Candidates, and how many documents had no score.
+
+  Raises:
+    UserError: no document has a score.
+  """
+  score = table.scores[by] if by else np.zeros(len(table.id), np.float32)
+  rows = np.flatnonzero(np.isfinite(score))
+  if not len(rows):
+    raise UserError(f'no document has a score in column {by!r}')
+  ids = table.id[rows]
+  candidates = Candidates(
+    id=ids,
+    id_hash=ids_lib.hash_ids(ids),
+    score=score[rows],
+    num_tokens=table.num_tokens[rows],
+    domain=table.domain[rows],
+    unit=table.units[by] if by else '',
+  )
+  return candidates, len(table.id) - len(rows)
+
+
+def _kept(table: ScoreTable, selection: Selection) -> dict[str, Any]:
+  """Documents and tokens kept, in all and per domain."""
+  tokens = dict(zip(table.id, table.num_tokens.tolist(), strict=True))
+  domains = dict(zip(table.id, table.domain, strict=True))
+  by_domain: dict[str, dict[str, int]] = {}
+  for domain in table.domain:
+    own = by_domain.setdefault(str(domain), {'documents': 0, 'kept': 0})
+    own['documents'] += 1
+  for id_ in selection.id:
+    by_domain[str(domains[id_])]['kept'] += 1
+  counts = selection.count.tolist()
+  return {
+    'documents': len(selection.id),
+    'documents_in_all': len(table.id),
+    'tokens': sum(
+      tokens[i] * c for i, c in zip(selection.id, counts, strict=True)
+    ),
+    'tokens_in_all': int(table.num_tokens.sum(dtype=np.int64)),
+    'domains': by_domain,
+  }
+
+
+def _nonzero(counts: dict[str, int]) -> dict[str, int]:
+  """Ids that a table has and another lacks, by folder."""
+  return {f'not joined: {k}': v for k, v in counts.items() if v}
