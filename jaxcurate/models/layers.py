@@ -58,7 +58,7 @@ class Embedding(nn.Module):
       (self.vocab_size, self.embed_dim),
       jnp.float32,
     )
-    return embedding[tokens].astype(self.dtype)
+    return jnp.asarray(embedding)[tokens].astype(self.dtype)
 
 
 class RMSNorm(nn.Module):

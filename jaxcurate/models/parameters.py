@@ -6,6 +6,7 @@ leading layer axis. Checkpoints on disk are always T5X's form.
 """
 
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -54,6 +55,16 @@ def logical_axes(params: types.Params) -> types.Params:
     return found
 
   return jax.tree_util.tree_map_with_path(axes, params)
+
+
+def flatten(params: types.Params) -> dict[tuple[str, ...], Any]:
+  """Leaf of each path of names.
+
+  >>> flatten({'encoder': {'encoder_norm': {'scale': 1.0}}})
+  {('encoder', 'encoder_norm', 'scale'): 1.0}
+  """
+  leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+  return {tuple(entry.key for entry in path): leaf for path, leaf in leaves}
 
 
 def stack_layers(params: types.Params) -> types.Params:

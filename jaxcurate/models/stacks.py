@@ -82,7 +82,7 @@ class _Stack(nn.Module):
         # collections that a scan does not list vanish silently.
         variable_axes={'params': 0, 'intermediates': 0, 'perturbations': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast,) * len(inputs),
+        in_axes=(nn.broadcast,) * len(inputs),  # pyright: ignore[reportArgumentType]
         length=num_layers,
       )
       x, _ = layer(cfg, deterministic, name='layers')(x, *inputs)

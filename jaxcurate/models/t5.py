@@ -18,6 +18,7 @@ import numpy as np
 from jaxcurate import types
 from jaxcurate.models import parameters, stacks
 from jaxcurate.models.config import T5Config
+from jaxcurate.ops import pool as pool_ops
 
 __all__ = ['T5Config', 'make_network']
 
@@ -58,7 +59,7 @@ def make_network(config: T5Config) -> types.Network:
 
   def apply(
     method: str, params: types.Params, arrays: tuple, dropout_key: Any
-  ) -> Array:
+  ) -> Any:
     return module.apply(
       {'params': params},
       *arrays,
@@ -94,11 +95,11 @@ def make_network(config: T5Config) -> types.Network:
     )
     return apply('decode', params, arrays, dropout_key)
 
-  def head(params: types.Params) -> Float[Array | np.ndarray, 'D V']:
+  def head(params: types.Params) -> Float[Array, 'D V']:
     _need_decoder(config)
     if config.tied_head:
-      return params['token_embedder']['embedding'].T
-    return params['decoder']['logits_dense']['kernel']
+      return jnp.asarray(params['token_embedder']['embedding']).T
+    return jnp.asarray(params['decoder']['logits_dense']['kernel'])
 
   def pool(
     params: types.Params,
@@ -106,7 +107,9 @@ def make_network(config: T5Config) -> types.Network:
     segment_ids_BxL: Int[Array | np.ndarray, 'B L'],
     num_segments: int,
   ) -> Float[Array, 'B S P']:
-    pooled = _segment_mean(states_BxLxD, segment_ids_BxL, num_segments)
+    pooled = pool_ops.mean_pool(
+      jnp.asarray(states_BxLxD), jnp.asarray(segment_ids_BxL), num_segments
+    )
     if config.projection_dim is not None:
       pooled = pooled @ params['projection']['kernel']
     square = jnp.sum(pooled**2, -1, keepdims=True)
@@ -137,18 +140,3 @@ def _need_decoder(config: T5Config) -> None:
       'this network is an encoder only (num_decoder_layers=0): it can embed, '
       'but has no decoder and no output head'
     )
-
-
-def _segment_mean(
-  states_BxLxD: Array, segment_ids_BxL: Array, num_segments: int
-) -> Array:
-  """[B, S, D] float32: mean state of each segment; empty segments are 0."""
-  segments = jnp.arange(1, num_segments + 1)
-  member_BxSxL = segment_ids_BxL[:, None, :] == segments[:, None]
-  count_BxS = jnp.maximum(member_BxSxL.sum(-1), 1)
-  total_BxSxD = jnp.einsum(
-    'bsl,bld->bsd',
-    member_BxSxL.astype(jnp.float32),
-    states_BxLxD.astype(jnp.float32),
-  )
-  return total_BxSxD / count_BxS[..., None]
