@@ -93,7 +93,9 @@ def load_model(
     raise UserError(
       f'{path}: has no vocabulary; give --vocabulary=spiece.model or "bytes"'
     )
-  shardings = partitioning.param_shardings(mesh, model.network.logical_axes)
+  shardings = partitioning.param_shardings(
+    mesh, model.network.logical_axes, model.params
+  )
   return Loaded(
     name=path,
     network=model.network,

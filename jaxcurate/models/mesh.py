@@ -43,8 +43,3 @@ def make_mesh(
       f' {len(devices)} are there'
     )
   return jax.sharding.Mesh(np.array(devices).reshape(data, model), AXES)
-
-
-def batch_sharding(mesh: jax.sharding.Mesh) -> jax.sharding.NamedSharding:
-  """Rows of a batch over `data`, everything else on every device."""
-  return jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec('data'))
