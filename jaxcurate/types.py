@@ -205,7 +205,7 @@ class Features(NamedTuple):
   examples: Callable[..., list[list[dict[str, np.ndarray]]]]
   encoder_length: int
   decoder_length: int
-  apply: Callable[[Params, Batch], dict[str, jax.Array]]
+  apply: Callable[[Params, Batch, int], dict[str, jax.Array]]
   combine: Callable[[dict[str, np.ndarray]], dict[str, Any]]
   column: str | None = None
 
