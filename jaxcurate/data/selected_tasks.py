@@ -165,6 +165,7 @@ def _source(
 
   hashes, counts = (tf.constant(row) for row in _load(index))
 
+  @tf.autograph.experimental.do_not_convert
   def keep(row_id: Any, element: Any) -> Any:
     count = _lookup(tf, hashes, counts, row_id)
     return tf.data.Dataset.from_tensors(element).repeat(count)

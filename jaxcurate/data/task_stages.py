@@ -132,6 +132,7 @@ def documents(
   column = next((n for n in (id_field, TFDS_ID) if n in stage.columns), None)
 
   def numbered(raw: Any, prefix: Any) -> Any:
+    @tf.autograph.experimental.do_not_convert
     def with_id(row: Any, element: dict[str, Any]) -> tuple[Any, Any]:
       fallback = tf.strings.join([prefix, ':', tf.strings.as_string(row)])
       if column is None:
@@ -152,8 +153,11 @@ def documents(
     ]
     return functools.reduce(lambda first, rest: first.concatenate(rest), pieces)
   # Traced once for all files, of which C4 has a thousand.
-  chosen = zip(*(files[shard] for shard in shards), strict=True)
-  slices = tf.data.Dataset.from_tensor_slices((prefixes, *map(list, chosen)))
+  paths, bases, skips, takes = zip(*(files[i] for i in shards), strict=True)
+  ranges = tf.constant(skips, tf.int64), tf.constant(takes, tf.int64)
+  slices = tf.data.Dataset.from_tensor_slices(
+    (prefixes, list(paths), list(bases), *ranges)
+  )
   return slices.interleave(
     lambda prefix, *file: numbered(_tfds_records(task, split, *file), prefix),
     cycle_length=16,
@@ -227,6 +231,7 @@ def _tfds_records(
   tf = tensorflow()
   features = _builder(task.source, split).info.features
 
+  @tf.autograph.experimental.do_not_convert
   def parse(row: Any, record: Any) -> dict[str, Any]:
     tfds_id = tf.strings.join([base, '__', tf.strings.as_string(row)])
     return {**features.deserialize_example(record), TFDS_ID: tfds_id}
