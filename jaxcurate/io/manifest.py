@@ -18,6 +18,7 @@ from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
 
 NAME = 'manifest.json'
+_BEGUN = 'settings.json'  # of work in progress, until the manifest is there
 KINDS = ('scores', 'selection', 'training')
 
 
@@ -34,6 +35,7 @@ def write_manifest(folder: epath.PathLike, content: Mapping[str, Any]) -> None:
   whole = {'version': jaxcurate.__version__, 'created': created, **content}
   text = json.dumps(whole, indent=2, ensure_ascii=False, allow_nan=False)
   atomic.write_text(epath.Path(folder) / NAME, text + '\n')
+  (epath.Path(folder) / _BEGUN).unlink(missing_ok=True)
 
 
 def read_manifest(
@@ -102,3 +104,38 @@ def refuse_other_settings(
       f'{folder}: begun with other settings ({"; ".join(differing)}); use the'
       ' same settings to continue, or another --output'
     )
+
+
+def begin(
+  folder: epath.PathLike, kind: str, settings: Mapping[str, Any]
+) -> bool:
+  """Records what a folder is for, before any work is committed to it.
+
+  Args:
+    folder: the output folder, created if needed.
+    kind: of the artefact.
+    settings: all that decides its content, JSON-able.
+
+  Returns:
+    Whether the folder is already finished with these settings.
+
+  Raises:
+    UserError: it holds work with other settings, or something else.
+  """
+  folder = epath.Path(folder)
+  if (folder / NAME).exists():
+    old = read_manifest(folder, kind)['settings']
+  elif (folder / _BEGUN).exists():
+    old = json.loads((folder / _BEGUN).read_text())
+  else:
+    if folder.exists() and not folder.is_dir():
+      raise UserError(f'{folder}: is a file; give a folder as --output')
+    if folder.exists() and any(folder.glob('*.parquet')):
+      raise UserError(
+        f'{folder}: holds Parquet files of something else; give another'
+        ' --output'
+      )
+    atomic.write_text(folder / _BEGUN, json.dumps(dict(settings)))
+    return False
+  refuse_other_settings(folder, old, settings)
+  return (folder / NAME).exists()

@@ -15,7 +15,6 @@ import numpy as np
 
 from jaxcurate.data import packing
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import partitioning
 from jaxcurate.ops import flops
 from jaxcurate.types import Features
 
@@ -154,7 +153,8 @@ class Forward:
 
   def _outputs(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Runs all rows in batches of `rows` and gathers by example."""
-    sharding = partitioning.batch_sharding(self._mesh)
+    rows = jax.sharding.PartitionSpec('data')
+    sharding = jax.sharding.NamedSharding(self._mesh, rows)
     num_rows = len(next(iter(prepared.batch.values())))
     waiting, done = [], []
     for start in range(0, num_rows, self.rows):

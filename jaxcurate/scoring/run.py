@@ -5,7 +5,6 @@ manifest is written last and says that the table is whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-import json
 import time
 from typing import Any
 
@@ -20,8 +19,6 @@ from jaxcurate.io.errors import UserError
 from jaxcurate.scoring import engine, excerpts, summaries
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.types import Scorer, Vocabulary
-
-_SETTINGS = 'settings.json'
 
 
 def score(
@@ -64,7 +61,7 @@ def score(
   shard, num_shards = jax.process_index(), jax.process_count()
   units = _units(scorers)
   settings = {**settings, 'columns': units, 'block_rows': block_rows}
-  if _begin(output, settings):
+  if manifests.begin(output, 'scores', settings):
     return manifests.read_manifest(output, 'scores')
   started = time.monotonic()
   has_summary = any(s.summary is not None for s in scorers)
@@ -110,31 +107,8 @@ def score(
     if has_summary:
       first.rmtree()
     manifests.write_manifest(output, content)
-    (output / _SETTINGS).unlink(missing_ok=True)
   _wait('finished')
   return manifests.read_manifest(output, 'scores')
-
-
-def _begin(output: epath.Path, settings: Mapping[str, Any]) -> bool:
-  """Records what the folder is for; True when that is already finished.
-
-  Raises:
-    UserError: the folder holds work with other settings.
-  """
-  record, finished = output / _SETTINGS, output / manifests.NAME
-  if finished.exists():
-    old = manifests.read_manifest(output, 'scores')['settings']
-  elif record.exists():
-    old = json.loads(record.read_text())
-  elif any(output.glob('part-*.parquet')):
-    raise UserError(
-      f'{output}: holds chunks of unknown settings; use another --output'
-    )
-  else:
-    atomic.write_text(record, json.dumps(dict(settings)))
-    return False
-  manifests.refuse_other_settings(output, old, settings)
-  return finished.exists()
 
 
 def _units(scorers: Sequence[Scorer]) -> dict[str, str]:

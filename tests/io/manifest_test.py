@@ -47,3 +47,24 @@ def test_other_settings_are_refused_with_both_values(tmp_path):
   manifest.refuse_other_settings(tmp_path, {'a': 1, 'b': [1, 2]}, same)
   with pytest.raises(UserError, match=r'a: 1 there, 2 now; c: None there, 3'):
     manifest.refuse_other_settings(tmp_path, {'a': 1}, {'a': 2, 'c': 3})
+
+
+def test_begin_records_refuses_and_knows_what_is_finished(tmp_path):
+  folder = tmp_path / 'out'
+  assert not manifest.begin(folder, 'scores', {'a': 1})
+  assert not manifest.begin(folder, 'scores', {'a': 1})
+  with pytest.raises(UserError, match='a: 1 there, 2 now'):
+    manifest.begin(folder, 'scores', {'a': 2})
+  manifest.write_manifest(folder, {'kind': 'scores', 'settings': {'a': 1}})
+  assert [path.name for path in folder.iterdir()] == ['manifest.json']
+  assert manifest.begin(folder, 'scores', {'a': 1})
+  with pytest.raises(UserError, match='holds scores'):
+    manifest.begin(folder, 'training', {'a': 1})
+
+
+def test_begin_leaves_other_peoples_folders_alone(tmp_path):
+  (tmp_path / 'x.parquet').write_bytes(b'')
+  with pytest.raises(UserError, match='something else'):
+    manifest.begin(tmp_path, 'scores', {})
+  with pytest.raises(UserError, match='is a file'):
+    manifest.begin(tmp_path / 'x.parquet', 'scores', {})
