@@ -1,12 +1,19 @@
 """What training carries from step to step, and how it lies on a mesh."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import (
+  Mesh,
+  NamedSharding,
+  PartitionSpec,
+  SingleDeviceSharding,
+)
 
+from jaxcurate.models import partitioning
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.types import Network, Params, Weighting
 
@@ -15,6 +22,8 @@ from jaxcurate.types import Network, Params, Weighting
 class TrainState:
   """The state of a training run between two steps; all of it checkpointed.
 
+  Leaves are arrays, or in their place shapes, shardings or metadata.
+
   Attributes:
     step: [] int32, steps already made.
     params: parameters of the network.
@@ -22,7 +31,7 @@ class TrainState:
     weighting_state: state of the weighting.
   """
 
-  step: jax.Array
+  step: Any
   params: Params
   opt_state: Any
   weighting_state: Any
@@ -49,6 +58,46 @@ def init_state(
     mesh: axes 'data' and 'model', or None for one device.
   """
 
+  make = _maker(network, optimizer, weighting, seed)
+  layout = None
+  if mesh is not None:
+    layout = state_shardings(network, jax.eval_shape(make, params), mesh)
+  return jax.jit(make, out_shardings=layout)(params)
+
+
+def abstract_state(
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  *,
+  params: Params | None = None,
+  mesh: Mesh | None = None,
+) -> TrainState:
+  """Shapes, dtypes and shardings of `init_state`'s result, without memory.
+
+  Args:
+    network: as for `init_state`.
+    optimizer: as for `init_state`.
+    weighting: as for `init_state`.
+    params: as for `init_state`, or their shapes.
+    mesh: as for `init_state`.
+  """
+  shapes = jax.eval_shape(_maker(network, optimizer, weighting, 0), params)
+  if mesh is None:
+    device = SingleDeviceSharding(jax.devices()[0])
+    layout = jax.tree.map(lambda _: device, shapes)
+  else:
+    layout = state_shardings(network, shapes, mesh)
+  return jax.tree.map(
+    lambda leaf, on: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on),
+    shapes,
+    layout,
+  )
+
+
+def _maker(
+  network: Network, optimizer: Optimizer, weighting: Weighting, seed: int
+) -> Callable[[Params | None], TrainState]:
   def make(params: Params | None) -> TrainState:
     if params is None:
       params = network.init(jax.random.key(seed))
@@ -59,10 +108,7 @@ def init_state(
       weighting_state=weighting.init(network.width),
     )
 
-  if mesh is None:
-    return jax.jit(make)(params)
-  layout = state_shardings(network, jax.eval_shape(make, params), mesh)
-  return jax.jit(make, out_shardings=layout)(params)
+  return make
 
 
 def state_shardings(
@@ -79,9 +125,9 @@ def state_shardings(
     state: the state, or its shapes.
     mesh: axes 'data' and 'model'.
   """
-  from jaxcurate.models import partitioning
-
-  param_layout = partitioning.param_shardings(mesh, network.logical_axes)
+  param_layout = partitioning.param_shardings(
+    mesh, network.logical_axes, state.params
+  )
   replicated = NamedSharding(mesh, PartitionSpec())
   shapes = jax.tree_util.tree_leaves_with_path(state.params)
   by_path = {
@@ -101,7 +147,7 @@ def state_shardings(
     return replicated
 
   return TrainState(
-    step=replicated,  # pyright: ignore[reportArgumentType]
+    step=replicated,
     params=param_layout,
     opt_state=jax.tree_util.tree_map_with_path(moment_layout, state.opt_state),
     weighting_state=jax.tree.map(lambda _: replicated, state.weighting_state),

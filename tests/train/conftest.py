@@ -99,9 +99,28 @@ def make_batch(
   }
 
 
+class Stream:
+  """Endless batches that can say where they are."""
+
+  def __init__(self, seed=0, limit=None, **shape):
+    self.seed, self.limit, self.shape, self.position = seed, limit, shape, 0
+
+  def __next__(self):
+    if self.position == self.limit:
+      raise StopIteration
+    self.position += 1
+    return make_batch(1000 * self.seed + self.position, **self.shape)
+
+  def state(self):
+    return {'position': self.position}
+
+  def restore(self, state):
+    self.position = state['position']
+
+
 @pytest.fixture(scope='session')
 def tiny():
-  """make_network(...), make_batch(seed, ...) and the vocabulary's size."""
+  """make_network(...), make_batch(seed, ...) and Stream(seed, ...)."""
   return types.SimpleNamespace(
-    make_network=make_network, make_batch=make_batch, vocab_size=VOCAB
+    make_network=make_network, make_batch=make_batch, Stream=Stream
   )

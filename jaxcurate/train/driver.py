@@ -1,0 +1,192 @@
+"""The loop itself, for one model or a population of them.
+
+The device is never waited for except to log a step some steps back, to
+evaluate and to save; what is logged, saved and restored depends on the steps
+made and on nothing else, so that a resumed run repeats an uninterrupted one.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+import contextlib
+import os
+import pathlib
+import signal
+import threading
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import tqdm
+
+from jaxcurate.io.errors import UserError
+from jaxcurate.train import evaluation
+from jaxcurate.train.checkpoint import Checkpoints
+from jaxcurate.train.metrics import MetricsWriter
+from jaxcurate.train.progress import Plan, StepLog, Totals
+from jaxcurate.train.state import TrainState
+from jaxcurate.types import Batch
+
+
+class Interrupted(Exception):
+  """SIGTERM arrived; everything is saved. The command line exits with 75."""
+
+
+@runtime_checkable
+class Batches(Protocol):
+  """An endless or finite iterator of batches that can say where it is."""
+
+  def __next__(self) -> Batch: ...
+
+  def state(self) -> Any:
+    """JSON-able position after the last batch that was returned."""
+    ...
+
+  def restore(self, state: Any) -> None:
+    """Goes back to a position."""
+    ...
+
+
+class Program(NamedTuple):
+  """The compiled parts of a run.
+
+  Attributes:
+    init: () -> state before step 1.
+    like: the state's shapes, dtypes and shardings.
+    step: (state, batch) -> (state, metrics of shape [] or [members]).
+    refresh: state -> state with the anchors looked at again, or None.
+    refresh_interval: steps between refreshes.
+    put: one batch per member -> the step's batch on the devices.
+    evaluate: params -> one result per member, or None.
+    step_flops: the step's batch -> operations of one member's step.
+    refresh_flops: operations of one member's refresh.
+  """
+
+  init: Callable[[], TrainState]
+  like: TrainState
+  step: Callable[[TrainState, Any], tuple[TrainState, dict[str, jax.Array]]]
+  refresh: Callable[[TrainState], TrainState] | None
+  refresh_interval: int
+  put: Callable[[Sequence[Batch]], Any]
+  evaluate: Callable[[Any], list[evaluation.EvalResult]] | None
+  step_flops: Callable[[Any], float]
+  refresh_flops: float
+
+
+def run(
+  program: Program,
+  plan: Plan,
+  batches: Sequence[Batches],
+  folders: Sequence[str | os.PathLike],
+  checkpoint_folder: str | os.PathLike,
+  *,
+  progress: bool = True,
+) -> TrainState:
+  """Trains to the last step, from the latest checkpoint if there is one.
+
+  Args:
+    program: the compiled parts.
+    plan: when things happen.
+    batches: one iterator per member.
+    folders: one folder per member, for metrics.jsonl and eval.parquet.
+    checkpoint_folder: of the run.
+    progress: show a progress bar on stderr.
+
+  Returns:
+    The state after the last step.
+
+  Raises:
+    Interrupted: SIGTERM arrived; everything is saved.
+    UserError: the loss is not finite, the data end too early, or the
+      checkpoint does not fit.
+  """
+  checkpoints = Checkpoints(checkpoint_folder, max_to_keep=plan.max_checkpoints)
+  with contextlib.ExitStack() as stack:
+    stack.callback(checkpoints.close)
+    start = checkpoints.latest_step() or 0
+    if start > plan.steps:
+      raise UserError(
+        f'{checkpoint_folder}: already at step {start}, but --steps is'
+        f' {plan.steps}; give at least {start}, or another --output'
+      )
+    if start:
+      state, position = checkpoints.restore(program.like)
+      totals = Totals(**position['totals'])
+      for iterator, data in zip(batches, position['data'], strict=True):
+        iterator.restore(data)
+    else:
+      state, totals = program.init(), Totals.begin(len(folders))
+    writers = [MetricsWriter(folder, step=start) for folder in folders]
+    for writer in writers:
+      stack.callback(writer.close)
+    bar = stack.enter_context(
+      tqdm.tqdm(
+        total=plan.steps,
+        initial=start,
+        disable=not progress,
+        unit='step',
+        desc='train',
+      )
+    )
+    stop = stack.enter_context(_sigterm())
+    log = StepLog(plan, checkpoints, writers, totals, bar)
+
+    def save(step: int) -> None:
+      log.drain()
+      for writer in writers:
+        writer.sync()
+      data = [iterator.state() for iterator in batches]
+      position = {'data': data, 'totals': log.totals._asdict()}
+      checkpoints.save(step, state, position)
+
+    results, step_flops = None, None
+    for step in range(start + 1, plan.steps + 1):
+      batch = program.put([_next(iterator, step) for iterator in batches])
+      if step_flops is None:
+        step_flops = program.step_flops(batch)
+      flops = step_flops
+      if program.refresh and (step - 1) % program.refresh_interval == 0:
+        state = program.refresh(state)
+        flops += program.refresh_flops
+      state, metrics = program.step(state, batch)
+      log.add(step, metrics, flops)
+      if program.evaluate and plan.is_last_or_every(step, plan.eval_every):
+        log.drain()
+        results = program.evaluate(state.params)
+        log.evaluation(step, results)
+      stopping = stop.is_set() and step < plan.steps
+      if stopping or plan.is_last_or_every(step, plan.checkpoint_every):
+        save(step)
+      if stopping:
+        checkpoints.wait()
+        raise Interrupted(
+          f'stopped at step {step} of {plan.steps}; run the same command'
+          ' to continue'
+        )
+    if program.evaluate:
+      # None: all steps were already made, or the run ended before this line.
+      results = results or program.evaluate(state.params)
+      for folder, result in zip(folders, results, strict=True):
+        evaluation.write_eval(pathlib.Path(folder) / 'eval.parquet', result)
+  return state
+
+
+def _next(iterator: Batches, step: int) -> Batch:
+  try:
+    return next(iterator)
+  except StopIteration:
+    raise UserError(
+      f'the training data end before step {step}; give fewer --steps or more'
+      ' --input'
+    ) from None
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+  """An event that SIGTERM sets; Python delivers signals to its main thread."""
+  event = threading.Event()
+  if threading.current_thread() is not threading.main_thread():
+    yield event
+    return
+  before = signal.signal(signal.SIGTERM, lambda *_: event.set())
+  try:
+    yield event
+  finally:
+    signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,197 @@
+"""Compiles the parts of a run, for one model or for a population of them.
+
+A population is the same step under vmap: every leaf of the state and of the
+batch has a leading axis for the members, and the anchors and the held-out text
+are shared.
+"""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+from typing import Any, Literal, NamedTuple
+
+import jax
+import numpy as np
+
+from jaxcurate.io.errors import UserError
+from jaxcurate.ops import flops
+from jaxcurate.train import evaluation
+from jaxcurate.train.anchors import make_refresh_step, stack_anchors
+from jaxcurate.train.driver import Program
+from jaxcurate.train.optimizers import Optimizer
+from jaxcurate.train.state import (
+  TrainState,
+  abstract_state,
+  batch_sharding,
+  init_state,
+)
+from jaxcurate.train.step import make_train_step
+from jaxcurate.types import AnchorSet, Batch, Network, Params, Weighting
+
+
+class StepSettings(NamedTuple):
+  """Settings of the training step; see `jaxcurate.train.step`.
+
+  Attributes:
+    max_segments: S, examples per row, of training, anchors and held-out text.
+    z_loss: factor of the squared log normaliser.
+    normaliser: divide the loss by the unweighted or the weighted targets.
+    accumulate: microbatches per step.
+    chunk_tokens: tokens whose logits are held at a time, None = all.
+    dropout_seed: None = no dropout, as T5 pretrains.
+  """
+
+  max_segments: int
+  z_loss: float = 1e-4
+  normaliser: Literal['targets', 'weights'] = 'targets'
+  accumulate: int = 1
+  chunk_tokens: int | None = None
+  dropout_seed: int | None = None
+
+
+def make_program(
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  settings: StepSettings,
+  *,
+  seeds: Sequence[int],
+  population: bool,
+  params: Params | None = None,
+  anchors: AnchorSet | None = None,
+  eval_batches: Sequence[evaluation.EvalBatch] = (),
+  mesh: jax.sharding.Mesh | None = None,
+) -> Program:
+  """The compiled parts of a run.
+
+  Args:
+    network: the network.
+    optimizer: its optimizer.
+    weighting: how much each example counts.
+    settings: of the step.
+    seeds: of the members' initial parameters; one unless `population`.
+    population: give every leaf a leading axis for the members.
+    params: initial parameters of every member; None = from the seeds.
+    anchors: trusted text, for weightings that look at it.
+    eval_batches: held-out text, all of one shape; none = no evaluation.
+    mesh: axes 'data' and 'model', or None for one device.
+
+  Raises:
+    UserError: the weighting needs anchors and there are none.
+  """
+  lift = _vmap if population else _as_is
+  shared = {
+    'max_segments': settings.max_segments,
+    'chunk_tokens': settings.chunk_tokens,
+  }
+  step = make_train_step(
+    network,
+    optimizer,
+    weighting,
+    z_loss=settings.z_loss,
+    normaliser=settings.normaliser,
+    accumulate=settings.accumulate,
+    mesh=mesh,
+    **shared,
+  )
+  like = abstract_state(network, optimizer, weighting, params=params, mesh=mesh)
+  dropout_key = None
+  if settings.dropout_seed is not None:
+    dropout_key = jax.random.key(settings.dropout_seed)
+
+  def init() -> TrainState:
+    states = [
+      init_state(
+        network, optimizer, weighting, seed=seed, params=params, mesh=mesh
+      )
+      for seed in seeds
+    ]
+    if not population:
+      return states[0]
+    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
+
+  def put(rows: Sequence[Batch]) -> Batch:
+    if not population:
+      return place(rows[0], mesh)
+    names = rows[0].keys()
+    return place({k: np.stack([row[k] for row in rows]) for k in names}, mesh)
+
+  def step_flops(batch: Batch) -> float:
+    if population:
+      batch = {name: rows[0] for name, rows in batch.items()}
+    return float(flops.count_flops(step, like, dict(batch), dropout_key))
+
+  evaluate, refresh, refresh_flops = None, None, 0.0
+  if eval_batches:
+    eval_step = lift(evaluation.make_eval_step(network, **shared), (0, None))
+    members = len(seeds)
+
+    def run_eval(params: Params) -> list[evaluation.EvalResult]:
+      return evaluation.evaluate(
+        eval_step,
+        params,
+        eval_batches,
+        lambda batch: place(batch, mesh),
+        members=members,
+      )
+
+    evaluate = run_eval
+  if weighting.refresh is not None:
+    if anchors is None:
+      raise UserError(
+        'this weighting compares with trusted text; give it with --anchors'
+      )
+    refresh_step = make_refresh_step(network, weighting, mesh=mesh, **shared)
+    placed = place(stack_anchors(anchors), mesh, leading=1)
+    refresh_flops = float(flops.count_flops(refresh_step, like, placed))
+    look = lift(refresh_step, (0, None))
+
+    def run_refresh(state: TrainState) -> TrainState:
+      return dataclasses.replace(state, weighting_state=look(state, placed))
+
+    refresh = run_refresh
+  lifted_step = lift(step, (0, 0, None), donate=True)
+  return Program(
+    init=init,
+    like=jax.eval_shape(init) if population else like,
+    step=lambda state, batch: lifted_step(state, batch, dropout_key),
+    refresh=refresh,
+    refresh_interval=weighting.refresh_interval,
+    put=put,
+    evaluate=evaluate,
+    step_flops=step_flops,
+    refresh_flops=refresh_flops,
+  )
+
+
+def place(
+  batch: Batch, mesh: jax.sharding.Mesh | None, *, leading: int = 0
+) -> Batch:
+  """Puts a host batch on the devices.
+
+  Args:
+    batch: NumPy arrays; each host gives its own rows.
+    mesh: rows go over its axis 'data'; None for one device.
+    leading: number of axes before the rows.
+  """
+  if mesh is None:
+    return jax.device_put(dict(batch))
+  sharding = batch_sharding(mesh, leading=leading)
+  return {
+    name: jax.make_array_from_process_local_data(sharding, np.asarray(rows))
+    for name, rows in batch.items()
+  }
+
+
+def _as_is(
+  fn: Callable[..., Any], axes: tuple, *, donate: bool = False
+) -> Callable[..., Any]:
+  del axes, donate  # already jitted, and donating where it should
+  return fn
+
+
+def _vmap(
+  fn: Callable[..., Any], axes: tuple, *, donate: bool = False
+) -> Callable[..., Any]:
+  return jax.jit(
+    jax.vmap(fn, in_axes=axes), donate_argnums=(0,) if donate else ()
+  )
