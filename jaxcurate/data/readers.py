@@ -18,7 +18,7 @@ from jaxcurate.data.formats import Source
 from jaxcurate.data.rows import Bad, Fields, Raw, Row, everything, to_row
 from jaxcurate.io.errors import UserError
 
-__all__ = ['Block', 'Corpus', 'Row', 'open_corpus', 'open_task']
+__all__ = ['Block', 'Corpus', 'Row', 'open_corpus']
 
 # A corpus is split by file when every shard gets at least this many.
 _FILES_PER_SHARD = 4
@@ -221,40 +221,6 @@ def open_corpus(
   )
   fields = Fields(text_field, id_field, domain_field, vector_field)
   sources = formats.sources_of(found, fields, format)
-  return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
-
-
-def open_task(
-  name: str,
-  *,
-  split: str = 'train',
-  module: str | None = None,
-  text_field: str = 'text',
-  id_field: str = 'id',
-  domain_field: str = 'domain',
-  vector_field: str | None = None,
-  on_bad_row: str = 'stop',
-) -> Corpus:
-  """The documents of any registered seqio Task or Mixture, as raw text.
-
-  Args:
-    name: of the Task or Mixture; `c4_en` is known without a module.
-    split: its split.
-    module: Python module that registers it, imported first.
-    text_field: column of the text; a Task without it gives its targets.
-    id_field: column of the id; without one, TFDS's `tfds_id`, else
-      `<task>/<split>:<row>`.
-    domain_field: column of the domain; in a Mixture the Task's name else.
-    vector_field: column of precomputed vectors, None when not needed.
-    on_bad_row: 'stop' or 'skip'.
-
-  Raises:
-    UserError: unknown task or split, or a task without text.
-  """
-  from jaxcurate.data import seqio_tasks
-
-  fields = Fields(text_field, id_field, domain_field, vector_field)
-  found, sources = seqio_tasks.task_sources(name, split, fields, module)
   return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
 
 

@@ -68,7 +68,7 @@ def select_task(
   """Registers the version of a Task (or Mixture) that a Selection kept.
 
   The new Task has the same preprocessors and features. Its other splits are
-  those of the old one. Rows have the ids that `readers.open_task` gives them.
+  those of the old one. Rows have the ids of `seqio_tasks.open_task`.
 
   Args:
     name: registered Task or Mixture; a Mixture keeps its rates.

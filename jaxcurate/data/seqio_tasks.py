@@ -13,6 +13,7 @@ from typing import Any
 from jaxcurate.data import task_stages
 from jaxcurate.data.files import File
 from jaxcurate.data.formats import Source
+from jaxcurate.data.readers import Corpus
 from jaxcurate.data.rows import Bad, Fields, Plan, Raw
 from jaxcurate.data.tfrecord import tensorflow
 from jaxcurate.io.errors import UserError
@@ -59,6 +60,38 @@ def register_c4(
   seqio.TaskRegistry.add_provider(name, task)
 
 
+def open_task(
+  name: str,
+  *,
+  split: str = 'train',
+  module: str | None = None,
+  text_field: str = 'text',
+  id_field: str = 'id',
+  domain_field: str = 'domain',
+  vector_field: str | None = None,
+  on_bad_row: str = 'stop',
+) -> Corpus:
+  """The documents of any registered seqio Task or Mixture, as raw text.
+
+  Args:
+    name: of the Task or Mixture; `c4_en` is known without a module.
+    split: its split.
+    module: Python module that registers it, imported first.
+    text_field: column of the text; a Task without it gives its targets.
+    id_field: column of the id; without one, TFDS's `tfds_id`, else
+      `<task>/<split>:<row>`.
+    domain_field: column of the domain; in a Mixture the Task's name else.
+    vector_field: column of precomputed vectors, None when not needed.
+    on_bad_row: 'stop' or 'skip'.
+
+  Raises:
+    UserError: unknown task or split, or a task without text.
+  """
+  fields = Fields(text_field, id_field, domain_field, vector_field)
+  found, sources = _task_sources(name, split, fields, module)
+  return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
+
+
 def tasks_of(name: str, module: str | None = None) -> list[Any]:
   """The Task of that name, or all Tasks of that Mixture.
 
@@ -93,7 +126,7 @@ def tasks_of(name: str, module: str | None = None) -> list[Any]:
   )
 
 
-def task_sources(
+def _task_sources(
   name: str, split: str, fields: Fields, module: str | None = None
 ) -> tuple[list[File], list[Source]]:
   """Sources of a Task or Mixture, one per shard.
