@@ -9,6 +9,7 @@ keyword-only `run` function.
 from collections.abc import Callable, Sequence
 import importlib
 import importlib.resources
+import logging
 import pathlib
 import tokenize
 from typing import Any
@@ -94,6 +95,7 @@ def parse(
   gin.clear_config()
   for folder in ('.', *search_paths, str(configs_folder())):
     gin.add_config_file_search_path(folder)
+  logging.disable(logging.ERROR)  # Gin logs each search path that it tries
   try:
     gin.parse_config_files_and_bindings(
       list(files), [], finalize_config=False, print_includes_and_imports=False
@@ -106,6 +108,8 @@ def parse(
     raise UserError(_explain(error)) from error
   except (ImportError, AttributeError, RuntimeError) as error:
     raise UserError(f'gin: {_first_line(error)}') from error
+  finally:
+    logging.disable(logging.NOTSET)
 
 
 def _first_line(error: BaseException) -> str:
@@ -132,14 +136,14 @@ def _explain(error: BaseException) -> str:
   return f'gin: {message}'
 
 
-def call(run: Callable[..., Any]) -> Any:
-  """Calls the run function with everything that was bound.
+def call(run: Callable[..., Any], **arguments: Any) -> Any:
+  """Calls the run function with everything that was bound, and `arguments`.
 
   Raises:
     UserError: a required value is missing.
   """
   try:
-    return gin.get_configurable(run)()
+    return gin.get_configurable(run)(**arguments)
   except RuntimeError as error:
     if 'Required bindings' not in str(error) and 'REQUIRED' not in str(error):
       raise
@@ -159,9 +163,10 @@ def settings(modules: Sequence[str]) -> dict[str, str]:
   Args:
     modules: last names of modules, e.g. 'ask_llm'.
   """
+  lines = gin.config_str(max_line_length=10**6).splitlines()
+  bound = dict(line.split(' = ', 1) for line in lines if ' = ' in line)
   found = {}
-  for line in gin.config_str(max_line_length=10**6).splitlines():
-    name, equals, value = line.partition(' = ')
-    if equals and name.rpartition('.')[0].split('.')[0] in modules:
-      found[name] = value
+  for name, value in bound.items():
+    if '.' in name and name.split('.')[0] in modules:
+      found[name] = bound.get(value.removeprefix('%'), value)
   return found

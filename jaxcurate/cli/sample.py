@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-import functools
 import time
 from typing import Any
 
@@ -26,7 +25,7 @@ def main(
   flags_lib.parse_run(
     flags, 'sample', bindings, kind='samplers', methods=flags.method
   )
-  gin_files.call(functools.partial(run, command=command))
+  gin_files.call(run, command=command)
 
 
 def run(

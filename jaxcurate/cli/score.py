@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Callable, Sequence
-import functools
 import hashlib
 from typing import Any
 
@@ -30,7 +29,7 @@ def main(
   flags_lib.parse_run(
     flags, 'score', bindings, kind='scorers', methods=flags.method
   )
-  gin_files.call(functools.partial(run, command=command))
+  gin_files.call(run, command=command)
 
 
 def run(

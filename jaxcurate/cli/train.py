@@ -1,0 +1,226 @@
+"""`jaxcurate train`: a corpus, a Selection and a weighting to a model."""
+
+import argparse
+from collections.abc import Callable, Sequence
+import functools
+import time
+
+import jax
+import numpy as np
+
+from jaxcurate.cli import flags as flags_lib
+from jaxcurate.cli import gin_files, train_parts
+from jaxcurate.cli import inputs as inputs_lib
+from jaxcurate.data import planned_rows, token_cache, token_part
+from jaxcurate.data import training as training_data
+from jaxcurate.data import vocabulary as vocabularies
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io import tables
+from jaxcurate.io.errors import UserError
+from jaxcurate.models import mesh as mesh_lib
+from jaxcurate.models import t5
+from jaxcurate.train import loop, optimizers, text
+from jaxcurate.train.program import StepSettings
+from jaxcurate.train.progress import Plan
+from jaxcurate.types import Weighting
+
+
+def main(
+  flags: argparse.Namespace, bindings: Sequence[str], command: Sequence[str]
+) -> None:
+  """Parses the run and trains."""
+  methods = [flags.weighting] if flags.weighting else []
+  flags_lib.parse_run(
+    flags, 'train', bindings, kind='weightings', methods=methods
+  )
+  gin_files.call(run, command=command)
+
+
+def run(
+  *,
+  inputs: Sequence[str],
+  output: str,
+  methods: Sequence[Callable[..., Weighting]],
+  steps: int,
+  network: t5.T5Config | None = None,
+  model: str | None = None,
+  vocabulary: str | None = None,
+  selection: str | None = None,
+  anchors: Sequence[str] = (),
+  eval_inputs: Sequence[str] = (),
+  optimizer: Callable[..., optimizers.Optimizer] = optimizers.make_optimizer,
+  schedule_steps: int | None = None,
+  rows_per_batch: int = 32,
+  encoder_length: int = 512,
+  max_segments: int = 8,
+  windowing: str = 'document',
+  normaliser: str = 'targets',
+  accumulate: int = 1,
+  z_loss: float = 1e-4,
+  chunk_tokens: int | None = None,
+  dropout_seed: int | None = None,
+  log_every: int = 10,
+  eval_every: int | None = None,
+  checkpoint_every: int | None = 1000,
+  max_checkpoints: int = 3,
+  holdout_share: float = 0.01,
+  task: str | None = None,
+  split: str = 'train',
+  text_field: str = 'text',
+  id_field: str = 'id',
+  domain_field: str = 'domain',
+  on_bad_row: str = 'stop',
+  mesh: str | None = None,
+  dtype: str | None = None,
+  seed: int = 0,
+  command: Sequence[str] = (),
+) -> None:
+  """Trains from scratch (`network`) or from a checkpoint (`model`).
+
+  Args:
+    inputs: globs, files, folders or URLs; or `task` and `split`.
+    output: folder of the run; a run found there is continued.
+    methods: one weighting's `make` function.
+    steps: optimizer steps in all.
+    network: shape of a network to train from scratch.
+    model: checkpoint to start from, instead.
+    vocabulary: spiece.model or 'bytes'; None is the checkpoint's own, or the
+      shipped judge's.
+    selection: folder of a Selection; None trains on everything.
+    anchors: a small trusted corpus, for weightings that look at one.
+    eval_inputs: held-out corpus; none holds out `holdout_share` by id.
+    optimizer: `optimizers.make_optimizer`, bound by Gin.
+    schedule_steps: end of a decaying schedule.
+    rows_per_batch, encoder_length, max_segments, windowing: of the batches,
+      see `data.training` and `data.planned_rows`.
+    normaliser, accumulate, z_loss, chunk_tokens, dropout_seed: of the step,
+      see `train.step`.
+    log_every, eval_every, checkpoint_every, max_checkpoints: see `Plan`.
+    holdout_share: share of documents held out.
+    text_field, id_field, domain_field, on_bad_row: of the corpus.
+    mesh: e.g. 'data=4,model=2'; all devices of all hosts.
+    dtype: of activations; None chooses by device.
+    seed: of parameters, order and masks.
+    command: argv, for the manifest.
+
+  Raises:
+    UserError: whatever a user can put right.
+  """
+  if len(methods) != 1:
+    raise UserError(
+      'give one --weighting=NAME, of'
+      f' {", ".join(gin_files.known_methods("weightings"))}'
+    )
+  started = time.monotonic()
+  name = methods[0].__module__.rpartition('.')[2]
+  weighting = train_parts.make_weighting(methods[0], name)
+  devices = mesh_lib.make_mesh(mesh)
+  if dtype is None:
+    dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
+  start = train_parts.start_from(network, model, vocabulary, dtype)
+  words = vocabularies.load_vocabulary(start.vocabulary)
+  if words.size > start.config.vocab_size:
+    raise UserError(
+      f'the vocabulary {start.vocabulary} has {words.size} ids, but the network'
+      f' only {start.config.vocab_size} (T5Config.vocab_size)'
+    )
+  open_documents = functools.partial(
+    inputs_lib.open_documents,
+    split=split,
+    text_field=text_field,
+    id_field=id_field,
+    domain_field=domain_field,
+    on_bad_row=on_bad_row,
+  )
+  corpus = open_documents(inputs=inputs, task=task)
+  fields = list(corpus.fields)
+  settings = {
+    'weighting': name,
+    'model': model or str(start.config),
+    'files': [source.name for source in corpus.sources],
+    'fields': fields,
+    'rows': [rows_per_batch, encoder_length, max_segments, windowing],
+    'step': [normaliser, accumulate, z_loss, chunk_tokens, dropout_seed],
+    'holdout_share': holdout_share,
+    'schedule_steps': schedule_steps,
+    'seed': seed,
+    'dtype': dtype,
+    **gin_files.settings([name, 'optimizers']),
+  }
+  finished = manifests.begin(output, 'training', settings)
+  if finished and manifests.read_manifest(output)['steps'] == steps:
+    print(f'{output}: already trained to step {steps}')
+    return
+  rows = planned_rows.row_settings(
+    encoder_length=encoder_length, max_segments=max_segments
+  )
+  cache = token_cache.build(
+    f'{output}/cache/text',
+    corpus.rows(),
+    words,
+    settings={'files': settings['files'], 'fields': fields},
+    selection=tables.read_selection(selection) if selection else None,
+    holdout_share=holdout_share,
+    eval_rows=(
+      open_documents(inputs=eval_inputs, task=None).rows()
+      if eval_inputs
+      else None
+    ),
+  )
+  anchor_set = train_parts.read_anchors(
+    weighting, name, anchors, open_documents, words, rows, rows_per_batch,
+    output,
+  )  # fmt: skip
+  batches = training_data.TrainingBatches(
+    cache.train,
+    words,
+    rows,
+    rows_per_batch=rows_per_batch,
+    seed=seed,
+    windowing=windowing,  # type: ignore[arg-type]
+    shard=jax.process_index(),
+    num_shards=jax.process_count(),
+  )
+  num_params = sum(
+    int(np.prod(leaf.shape))
+    for leaf in jax.tree.leaves(
+      jax.eval_shape(start.network.init, jax.random.key(0))
+    )
+  )
+  print(
+    f'training {num_params / 1e6:.1f} M parameters for {steps} steps of'
+    f' {rows_per_batch} x {encoder_length} tokens, weighting {name}, on'
+    f' {token_part.num_documents(cache.train):,} documents'
+    f' ({len(cache.train.tokens):,} tokens),'
+    f' {token_part.num_documents(cache.eval):,} held out; about'
+    f' {6.0 * num_params * rows_per_batch * encoder_length * steps:.2g}'
+    ' floating-point operations',
+    flush=True,
+  )
+  state = loop.train(
+    network=start.network,
+    batches=batches,
+    optimizer=train_parts.make_optimizer(optimizer, schedule_steps),
+    weighting=weighting,
+    settings=StepSettings(
+      max_segments=max_segments,
+      z_loss=z_loss,
+      normaliser=normaliser,  # type: ignore[arg-type]
+      accumulate=accumulate,
+      chunk_tokens=chunk_tokens,
+      dropout_seed=dropout_seed,
+    ),
+    plan=Plan(steps, log_every, eval_every, checkpoint_every, max_checkpoints),
+    output=output,
+    seed=seed,
+    params=start.params,
+    anchors=anchor_set,
+    eval_batches=text.held_out_batches(
+      cache.eval, cache.domains, words, rows, rows_per_batch
+    ),
+    mesh=devices if devices.size > 1 else None,
+  )
+  if jax.process_index() == 0:
+    train_parts.finish(
+      output, state, start, settings, steps, cache, command, started
+    )

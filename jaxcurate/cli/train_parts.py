@@ -1,0 +1,139 @@
+"""The pieces of `jaxcurate train`: where it starts and how it ends."""
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+from etils import epath
+import jax
+
+from jaxcurate.cli import gin_files
+from jaxcurate.data import planned_rows, readers, token_cache, token_part
+from jaxcurate.io import atomic
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io.errors import UserError
+from jaxcurate.models import huggingface, load, t5
+from jaxcurate.train import optimizers, text
+from jaxcurate.types import AnchorSet, Vocabulary, Weighting
+
+
+def make_weighting(make: Callable[..., Weighting], name: str) -> Weighting:
+  """The weighting; a setting it refuses is the user's to change."""
+  try:
+    return make()
+  except ValueError as error:
+    raise UserError(f'{name}: {error}') from error
+
+
+def make_optimizer(
+  make: Callable[..., optimizers.Optimizer], schedule_steps: int | None
+) -> optimizers.Optimizer:
+  """The optimizer, its schedule's end from the flag where given."""
+  if schedule_steps is None:
+    return make()
+  return make(schedule_steps=schedule_steps)
+
+
+def start_from(
+  network: t5.T5Config | None,
+  model: str | None,
+  vocabulary: str | None,
+  dtype: str,
+) -> load.LoadedModel:
+  """Where training starts: a checkpoint, or a network without parameters."""
+  if model is not None:
+    loaded = load.load(model, dtype=dtype)
+    return loaded._replace(vocabulary=vocabulary or loaded.vocabulary)
+  if network is None:
+    raise UserError(
+      'give --model: a Gin file such as models/tiny.gin to train from scratch,'
+      ' or a checkpoint folder'
+    )
+  config = dataclasses.replace(network, dtype=dtype)
+  words = vocabulary or load.load('judge').vocabulary
+  return load.LoadedModel(t5.make_network(config), None, config, words)
+
+
+def read_anchors(
+  weighting: Weighting,
+  name: str,
+  anchors: Sequence[str],
+  open_documents: Callable[..., readers.Corpus],
+  words: Vocabulary,
+  rows: planned_rows.RowSettings,
+  rows_per_batch: int,
+  output: str,
+) -> AnchorSet | None:
+  """The anchor set, for a weighting that wants one.
+
+  Raises:
+    UserError: it wants one and none is given, or the other way round.
+  """
+  if weighting.refresh is None:
+    if anchors:
+      raise UserError(f'weighting {name} has no anchors; drop --anchors')
+    return None
+  if not anchors:
+    raise UserError(
+      f'weighting {name} needs --anchors: a small corpus that you trust'
+    )
+  trusted = open_documents(inputs=anchors, task=None)
+  return text.make_anchors(
+    f'{output}/cache/anchors',
+    ', '.join(anchors),
+    trusted.rows(),
+    words,
+    rows,
+    rows_per_batch,
+    {'files': [source.name for source in trusted.sources]},
+  )
+
+
+def finish(
+  output: str,
+  state: Any,
+  start: load.LoadedModel,
+  settings: dict[str, Any],
+  steps: int,
+  cache: token_cache.TokenCache,
+  command: Sequence[str],
+  started: float,
+) -> None:
+  """Exports the model, writes config and manifest, prints what comes next."""
+  folder = epath.Path(output)
+  huggingface.export_huggingface(
+    pathlib.Path(output) / 'model', state.params, start.config, start.vocabulary
+  )
+  atomic.write_text(folder / 'config.gin', gin_files.resolved())
+  lines = (folder / 'metrics.jsonl').read_text().splitlines()
+  rows = [json.loads(line) for line in lines]
+  last = next(row for row in reversed(rows) if 'flops' in row)
+  held_out = [row['eval/loss'] for row in rows if 'eval/loss' in row]
+  devices = jax.devices()
+  manifests.write_manifest(
+    folder,
+    {
+      'kind': 'training',
+      'command': list(command),
+      'settings': settings,
+      'inputs': settings['files'],
+      'steps': steps,
+      'num_rows': token_part.num_documents(cache.train),
+      'skipped': dict(cache.skipped),
+      'cost': {
+        'flops': last['flops'],
+        'seconds': time.monotonic() - started,
+        'device': f'{devices[0].device_kind} x{len(devices)}',
+      },
+      'diagnostics': {'eval/loss': held_out[-1] if held_out else None},
+    },
+  )
+  print(
+    f'{output}: step {steps}'
+    + (f', held-out loss {held_out[-1]:.4f} nats per token' if held_out else '')
+    + f'; weights in {output}/model'
+  )
+  print(f'next: jaxcurate report --input={output} --output=report')

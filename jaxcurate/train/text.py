@@ -1,0 +1,92 @@
+"""From documents to what the training loop reads: batches and anchors."""
+
+from collections.abc import Iterable, Mapping, Sequence
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from jaxcurate.data import evaluation as data_evaluation
+from jaxcurate.data import planned_rows, token_cache, token_part
+from jaxcurate.data.rows import Row
+from jaxcurate.data.token_part import TokenPart
+from jaxcurate.train.evaluation import EvalBatch
+from jaxcurate.types import AnchorSet, Vocabulary
+
+
+def held_out_batches(
+  part: TokenPart,
+  domains: Sequence[str],
+  vocabulary: Vocabulary,
+  settings: planned_rows.RowSettings,
+  rows_per_batch: int,
+) -> list[EvalBatch]:
+  """Every window of every document, under a mask fixed by its id.
+
+  Args:
+    part: the documents.
+    domains: names of the domain codes.
+    vocabulary: the one that tokenized them.
+    settings: of the rows, as for training.
+    rows_per_batch: rows per batch.
+  """
+  names = [
+    token_part.document_id(part, document)
+    for document in range(token_part.num_documents(part))
+  ]
+  of_domain = [
+    domains[code] if code >= 0 else None for code in part.domain.tolist()
+  ]
+  batches = []
+  for batch, documents in data_evaluation.eval_batches(
+    part, vocabulary, settings, rows_per_batch=rows_per_batch
+  ):
+    index = documents.reshape(-1).tolist()
+    batches.append(
+      EvalBatch(
+        batch=batch,
+        id=[names[i] if i >= 0 else None for i in index],
+        domain=[of_domain[i] if i >= 0 else None for i in index],
+      )
+    )
+  return batches
+
+
+def make_anchors(
+  folder: str | os.PathLike[str],
+  name: str,
+  rows: Iterable[Row],
+  vocabulary: Vocabulary,
+  settings: planned_rows.RowSettings,
+  rows_per_batch: int,
+  cache_settings: Mapping[str, Any],
+) -> AnchorSet:
+  """An anchor set of all documents, tokenized once into `folder`.
+
+  Args:
+    folder: of its token cache.
+    name: what the manifest calls it.
+    rows: the trusted documents.
+    vocabulary: tokenizes.
+    settings: of the rows, as for training.
+    rows_per_batch: rows per batch.
+    cache_settings: what determines the rows, see `token_cache.build`.
+  """
+  cache = token_cache.build(
+    pathlib.Path(folder),
+    rows,
+    vocabulary,
+    settings=cache_settings,
+    holdout_share=0.0,
+  )
+  batches = data_evaluation.eval_batches(
+    cache.train, vocabulary, settings, rows_per_batch=rows_per_batch
+  )
+  return AnchorSet(
+    name=name,
+    batches=tuple(
+      {key: np.asarray(value) for key, value in batch.items()}
+      for batch, _ in batches
+    ),
+  )
