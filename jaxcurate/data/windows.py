@@ -13,6 +13,9 @@ from typing import NamedTuple
 from jaxtyping import Int, Int32, Int64, Integer
 import numpy as np
 
+# At density 0.15 the fewest tokens with a noise span of two.
+MIN_TAIL = 16
+
 
 class Windows(NamedTuple):
   """W pieces of documents, in document order.
@@ -33,10 +36,12 @@ class Windows(NamedTuple):
 def document_windows(
   lengths: Int[np.ndarray, ' N'], raw_length: int
 ) -> Windows:
-  """Cuts each document into the fewest windows, as equal as can be.
+  """Cuts each document every `raw_length` tokens.
 
-  Equal windows, because the remainder of a cut at every `raw_length` could be
-  a single token, of which span corruption can ask nothing.
+  Full windows, because they fill their rows (equal ones of, say, 0.7 rows
+  pack badly: 13 % padding on web text). A remainder below MIN_TAIL takes
+  tokens from the window before it: of a single token span corruption can ask
+  nothing.
 
   Args:
     lengths: [N] tokens per document; an empty one has no window.
@@ -44,16 +49,19 @@ def document_windows(
 
   >>> windows = document_windows(np.array([3, 0, 7]), 5)
   >>> windows.document.tolist(), windows.start.tolist(), windows.stop.tolist()
-  ([0, 2, 2], [0, 0, 3], [3, 3, 7])
+  ([0, 2, 2], [0, 0, 5], [3, 5, 7])
   """
   pieces = -(-lengths.astype(np.int64) // raw_length)
   document = np.repeat(np.arange(len(lengths)), pieces)
   first = np.cumsum(pieces) - pieces
   piece = np.arange(len(document)) - first[document]
-  length, of = lengths[document].astype(np.int64), pieces[document]
-  return Windows(
-    document, piece, piece * length // of, (piece + 1) * length // of
-  )
+  length = lengths[document].astype(np.int64)
+  last = piece == pieces[document] - 1
+  tail = max(1, min(MIN_TAIL, raw_length // 2))
+  start = piece * raw_length
+  start = np.where(last & (piece > 0), np.minimum(start, length - tail), start)
+  stop = np.where(last, length, np.append(start[1:], 0))
+  return Windows(document, piece, start, stop)
 
 
 def concatenate(
