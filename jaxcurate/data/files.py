@@ -103,8 +103,10 @@ def _expand(pattern: str, known: Callable[[str], bool]) -> list[File]:
     if not any(char in path for char in _WILDCARDS):
       return []
     matches: Any = fs.glob(path, detail=True)
-  except PermissionError as error:
-    raise UserError(f'{pattern} cannot be read: {error}') from error
+  except Exception as error:  # each remote filesystem has its own errors
+    if '://' not in pattern and not isinstance(error, OSError):
+      raise
+    raise UserError(f'{pattern} cannot be listed: {error}') from error
   root, files = fixed_root(path), []
   for match, info in sorted(matches.items()):
     if '/.' in posixpath.join('/', posixpath.relpath(match, root)):
