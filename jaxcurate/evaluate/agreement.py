@@ -81,9 +81,9 @@ def rank_agreement(
   num_rows = len(first)
   if num_rows < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
     return Agreement(np.nan, 0.0, np.nan, num_rows)
-  spearman = float(scipy.stats.spearmanr(first, second).statistic)
+  spearman = float(scipy.stats.spearmanr(first, second)[0])
   if num_rows <= max_exact_rows:
-    tau = float(scipy.stats.kendalltau(first, second).statistic)
+    tau = float(scipy.stats.kendalltau(first, second)[0])
     return Agreement(tau, 0.0, spearman, num_rows)
   rng = np.random.default_rng(seed)
   left = rng.integers(0, num_rows, num_pairs)

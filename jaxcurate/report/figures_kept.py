@@ -36,8 +36,8 @@ def kept_share(study: artefacts.Study) -> plotting.Figure | None:
       ratio,
       rows,
       [text.label(method) for method in methods],
-      vmin=-2,
-      vmax=2,
+      vmin=-2.0,
+      vmax=2.0,
       cmap='RdBu',
       show=lambda i, j: text.share(float(values[i, j])),
     )
@@ -129,8 +129,8 @@ def overlaps(study: artefacts.Study) -> plotting.Figure | None:
       ratio,
       labels,
       labels,
-      vmin=-2,
-      vmax=2,
+      vmin=-2.0,
+      vmax=2.0,
       cmap='RdBu',
       show=lambda i, j: f'{jaccard[i, j]:.2f}\n({chance[i, j]:.2f})',
     )

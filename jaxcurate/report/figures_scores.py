@@ -108,11 +108,11 @@ def kendall(study: artefacts.Study) -> plotting.Figure | None:
     return None
   names = list(table.scores)
   tau, error = agreement.tau_matrix(np.stack([table.scores[n] for n in names]))
-  if not np.isfinite(tau).any():
-    return None
   labels = [text.label(name) for name in names]
   # The diagonal is always 1 and would be the darkest thing on the page.
   shown = np.where(np.eye(len(names), dtype=bool), np.nan, tau)
+  if not np.isfinite(shown).any():
+    return None
 
   def paint(canvas: Any) -> None:
     plotting.heat_map(
@@ -120,8 +120,8 @@ def kendall(study: artefacts.Study) -> plotting.Figure | None:
       shown,
       labels,
       labels,
-      vmin=-1,
-      vmax=1,
+      vmin=-1.0,
+      vmax=1.0,
       cmap='RdBu',
       show=lambda i, j: text.number(float(tau[i, j]), 2),
     )

@@ -102,11 +102,14 @@ def draw(
     # The PNG's font lacks some scripts; the SVG uses the reader's fonts.
     warnings.filterwarnings('ignore', message='Glyph')
     warnings.filterwarnings('ignore', message='Matplotlib currently does not')
+    # Labels longer than the figure: drawn over its edge.
+    warnings.filterwarnings('ignore', message='constrained_layout not applied')
     canvas = Canvas(figsize=size, layout='constrained')
     FigureCanvasAgg(canvas)
     paint(canvas)
     png, svg = io.BytesIO(), io.StringIO()
     canvas.savefig(png, format='png', dpi=150, facecolor='white')
+    canvas.set_layout_engine('none')  # laid out once is enough
     canvas.savefig(
       svg,
       format='svg',
