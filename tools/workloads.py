@@ -1,0 +1,149 @@
+"""Networks, batches and documents that the benchmarks measure."""
+
+from collections.abc import Sequence
+import dataclasses
+from typing import Any
+import zlib
+
+import jax
+import numpy as np
+
+from jaxcurate.models.t5 import T5Config
+
+# Flan-T5 and T5 1.1: width, heads, feed-forward width, layers of each stack.
+SIZES = {
+  'small': (512, 6, 1024, 8),
+  'base': (768, 12, 2048, 12),
+  'large': (1024, 16, 2816, 24),
+  'xl': (2048, 32, 5120, 24),
+  'xxl': (4096, 64, 10240, 24),
+}
+# Text lengths in tokens when no file is given: a log-normal whose median is
+# about a C4 document's (C4's mean is 480 tokens; ours of short prompts less).
+MEDIAN_TOKENS, SIGMA = 180.0, 0.8
+
+
+class WordVocabulary:
+  """One id per word, by hash: prompts of true length without a vocabulary file.
+
+  A class because `types.Vocabulary` is one.
+  """
+
+  size, eos_id, unk_id = 32_000, 1, None
+
+  def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+    """Ids of the words."""
+    words = [text.split() for text in texts]
+    return [[3 + zlib.crc32(w.encode()) % 31_000 for w in ws] for ws in words]
+
+  def decode(self, ids: Sequence[int]) -> str:
+    """The ids as text; words cannot be had back."""
+    return ' '.join(map(str, ids))
+
+  def sentinel_id(self, index: int) -> int:
+    """The last ids are sentinels."""
+    return self.size - 1 - index
+
+
+def flan_config(size: str, **changes: Any) -> T5Config:
+  """The config of a built-in size.
+
+  Args:
+    size: a key of SIZES.
+    **changes: fields of T5Config to set otherwise.
+  """
+  if size not in SIZES:
+    raise ValueError(f'size is {size!r}, known: {", ".join(SIZES)}')
+  width, heads, hidden, layers = SIZES[size]
+  config = T5Config(
+    embed_dim=width,
+    num_heads=heads,
+    head_dim=64,
+    mlp_dim=hidden,
+    num_encoder_layers=layers,
+    num_decoder_layers=layers,
+    activations=('gelu', 'linear'),
+  )
+  return dataclasses.replace(config, **changes)
+
+
+def full_batch(
+  rows: int,
+  encoder_length: int,
+  decoder_length: int,
+  *,
+  segments: int = 1,
+  vocab_size: int = 32_000,
+  seed: int = 0,
+) -> dict[str, np.ndarray]:
+  """A training batch without padding, `segments` equal examples per row.
+
+  Args:
+    rows: B.
+    encoder_length: L, a multiple of `segments`.
+    decoder_length: T, a multiple of `segments`.
+    segments: examples per row.
+    vocab_size: ids are below it.
+    seed: of the random ids.
+  """
+  rng = np.random.default_rng(seed)
+
+  def ids(length: int) -> np.ndarray:
+    return rng.integers(3, vocab_size, (rows, length)).astype(np.int32)
+
+  def side(length: int) -> tuple[np.ndarray, np.ndarray]:
+    each = length // segments
+    segment = np.repeat(np.arange(1, segments + 1), each)
+    position = np.tile(np.arange(each), segments)
+    shape = (rows, length)
+    return (
+      np.broadcast_to(segment, shape).astype(np.int32),
+      np.broadcast_to(position, shape).astype(np.int32),
+    )
+
+  encoder_segments, encoder_positions = side(encoder_length)
+  decoder_segments, decoder_positions = side(decoder_length)
+  targets = ids(decoder_length)
+  inputs = np.where(decoder_positions > 0, np.roll(targets, 1, axis=1), 0)
+  return {
+    'encoder_input_tokens': ids(encoder_length),
+    'encoder_segment_ids': encoder_segments,
+    'encoder_positions': encoder_positions,
+    'decoder_input_tokens': inputs.astype(np.int32),
+    'decoder_target_tokens': targets,
+    'decoder_segment_ids': decoder_segments,
+    'decoder_positions': decoder_positions,
+    'decoder_loss_weights': np.ones((rows, decoder_length), np.float32),
+  }
+
+
+def shapes(tree: Any) -> Any:
+  """The tree's arrays as jax.ShapeDtypeStruct."""
+  return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), tree)
+
+
+def random_documents(
+  lengths: Sequence[int], *, vocab_size: int = 32_000, seed: int = 0
+) -> list[list[int]]:
+  """Documents of random token ids.
+
+  Args:
+    lengths: tokens of each.
+    vocab_size: ids are below it.
+    seed: of the ids.
+  """
+  rng = np.random.default_rng(seed)
+  return [rng.integers(3, vocab_size, n).tolist() for n in lengths]
+
+
+def lognormal_lengths(count: int, *, longest: int, seed: int = 0) -> list[int]:
+  """Document lengths in tokens: log-normal, cut at what fits.
+
+  Args:
+    count: how many.
+    longest: texts are cut here, as the scorer cuts them.
+    seed: of the draw.
+  """
+  rng = np.random.default_rng(seed)
+  lengths = rng.lognormal(np.log(MEDIAN_TOKENS), SIGMA, count)
+  return np.clip(lengths, 8, longest).astype(int).tolist()
