@@ -5,6 +5,8 @@ partitioning: batches over `data`; vocabulary, heads and feed-forward over
 `model`; the width replicated.
 """
 
+from typing import Any
+
 import jax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -35,7 +37,7 @@ def param_shardings(
   """
   _check(mesh)
 
-  def sharding(axes: tuple[str, ...], leaf: jax.Array | None) -> NamedSharding:
+  def sharding(axes: tuple[str, ...], leaf: Any) -> NamedSharding:
     spec = [_RULES.get(axis) for axis in axes]
     if leaf is not None:
       spec = [
