@@ -10,6 +10,8 @@ targets equal T5's bit for bit; the masks have the same distribution, drawn
 from NumPy instead of TensorFlow.
 """
 
+import functools
+
 from jaxtyping import Bool, Integer, Shaped
 import numpy as np
 
@@ -146,10 +148,7 @@ def noise_mask(
   Returns:
     [length] bool, True for noise. A text of one token has none.
   """
-  noise, spans = noise_counts(
-    length, noise_density=noise_density, mean_span_length=mean_span_length
-  )
-  num_noise, num_spans = int(noise), int(spans)
+  num_noise, num_spans = _counts(length, noise_density, mean_span_length)
   padded = max(length, 2)
   edges = np.zeros(padded, np.int8)
   starts = np.empty(2 * num_spans, np.int64)
@@ -217,15 +216,27 @@ def _spans_to_sentinels(
 ) -> np.ndarray:
   starts = _span_starts(mask)
   keep = ~mask | starts
-  sentinels = [
-    vocabulary.sentinel_id(index) for index in range(np.count_nonzero(starts))
-  ]
   replaced = tokens.astype(np.int32)
-  replaced[starts] = sentinels
+  replaced[starts] = _sentinels(vocabulary, int(starts.sum()))
   result = np.empty(np.count_nonzero(keep) + 1, np.int32)
   result[:-1] = replaced[keep]
   result[-1] = vocabulary.eos_id
   return result
+
+
+@functools.lru_cache(maxsize=4096)
+def _counts(length: int, density: float, span: float) -> tuple[int, int]:
+  """`noise_counts` of one length; lengths recur."""
+  noise, spans = noise_counts(
+    length, noise_density=density, mean_span_length=span
+  )
+  return int(noise), int(spans)
+
+
+@functools.lru_cache(maxsize=4096)
+def _sentinels(vocabulary: Vocabulary, count: int) -> np.ndarray:
+  """The first sentinels of a vocabulary, which never change."""
+  return np.array([vocabulary.sentinel_id(i) for i in range(count)], np.int32)
 
 
 def _span_starts(mask: np.ndarray) -> np.ndarray:
@@ -241,4 +252,4 @@ def _span_lengths(
   cuts = rng.choice(num_tokens - 1, num_spans - 1, replace=False, shuffle=False)
   ends = np.empty(num_spans + 1, np.int64)
   ends[0], ends[1:-1], ends[-1] = 0, np.sort(cuts) + 1, num_tokens
-  return np.diff(ends)
+  return ends[1:] - ends[:-1]
