@@ -82,7 +82,7 @@ def test_shapes_never_change(part, windowing):
   batches = _batches(part, windowing=windowing)
   shapes = {
     tuple((name, batch[name].shape, str(batch[name].dtype)) for name in batch)
-    for batch in _take(batches, 30)
+    for batch in _take(batches, 12)
   }
   assert len(shapes) == 1
   table = {name: shape for name, shape, _ in shapes.pop()}
@@ -127,10 +127,10 @@ def test_restored_batches_are_those_of_an_undisturbed_run(
   part, windowing, prefetch
 ):
   options = {'windowing': windowing, 'prefetch': prefetch}
-  undisturbed = _take(_batches(part, windowing=windowing), 40)
+  undisturbed = _take(_batches(part, windowing=windowing), 26)
   running = _batches(part, **options)
   epochs = set()
-  for stop in range(0, 38, 3):
+  for stop in range(0, 24, 3):
     state = json.loads(json.dumps(running.state()))
     epochs.add(state['epoch'])
     fresh = _batches(part, **options)
@@ -167,7 +167,7 @@ def test_shards_are_parts_of_the_whole_batch(part, windowing):
     _batches(part, windowing=windowing, shard=shard, num_shards=2)
     for shard in range(2)
   ]
-  for _ in range(20):
+  for _ in range(12):
     parts = [next(shard) for shard in shards]
     joined = {
       name: np.concatenate([piece[name] for piece in parts])
@@ -178,8 +178,8 @@ def test_shards_are_parts_of_the_whole_batch(part, windowing):
 
 
 def test_rows_do_not_depend_on_the_batch_size(part):
-  small = _rows_of(_take(_batches(part, rows_per_batch=2), 30))
-  large = _rows_of(_take(_batches(part, rows_per_batch=6), 10))
+  small = _rows_of(_take(_batches(part, rows_per_batch=2), 15))
+  large = _rows_of(_take(_batches(part, rows_per_batch=6), 5))
   assert small == large
   state = {}
   batches = _batches(part, rows_per_batch=6)
