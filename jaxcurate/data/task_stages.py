@@ -102,11 +102,11 @@ def find_stage(
     texts = tuple(name for name in PAIR if _is_string(spec.get(name)))
     if texts:
       strings = Stage(count, 'strings', (*texts, *kept))
-    elif strings is None and _is_tokens(spec.get('targets')):
+    elif _is_tokens(spec.get('targets')):
+      if strings is not None:
+        break  # what follows holds no more text
       tokens = tuple(name for name in PAIR if _is_tokens(spec.get(name)))
       return Stage(count, 'tokens', (*tokens, *kept))
-    else:
-      break  # tokenised: what follows holds no more text
   if strings is None:
     raise UserError(
       f'task {task.name!r} has neither a text column {text_field!r} nor '
