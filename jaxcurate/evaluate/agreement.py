@@ -7,7 +7,7 @@ estimated on sampled pairs, with its standard error.
 """
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxtyping import Float
 import numpy as np
@@ -81,9 +81,12 @@ def rank_agreement(
   num_rows = len(first)
   if num_rows < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
     return Agreement(np.nan, 0.0, np.nan, num_rows)
-  spearman = float(scipy.stats.spearmanr(first, second)[0])
+  # SciPy's own annotations call both results plain tuples.
+  rank: Any = scipy.stats.spearmanr(first, second)
+  spearman = float(rank.statistic)
   if num_rows <= max_exact_rows:
-    tau = float(scipy.stats.kendalltau(first, second)[0])
+    exact: Any = scipy.stats.kendalltau(first, second)
+    tau = float(exact.statistic)
     return Agreement(tau, 0.0, spearman, num_rows)
   rng = np.random.default_rng(seed)
   left = rng.integers(0, num_rows, num_pairs)

@@ -61,13 +61,14 @@ th, td {
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 th, td { overflow-wrap: normal; }
 td { white-space: nowrap; }
-td:first-child, td.wrap {
-  white-space: normal; min-width: 7rem; overflow-wrap: anywhere;
+td:first-child {
+  white-space: normal; min-width: 9rem; overflow-wrap: anywhere;
 }
 thead th { color: var(--soft); font-weight: 600; vertical-align: bottom; }
 td .soft { display: block; font-size: .82rem; }
 figure { margin: 1.2rem 0 1.8rem; }
 figure svg { width: 100%; height: auto; display: block; margin: .4rem 0; }
+figure .scroll { margin: 0; }
 figcaption { max-width: 48rem; }
 details { margin: .4rem 0; }
 summary { cursor: pointer; color: var(--soft); font-size: .88rem; }

@@ -192,7 +192,7 @@ def provenance(study: artefacts.Study, own_command: str) -> str:
         page.cell(
           text.seconds(artefacts.cost(content, 'seconds')), _device(content)
         ),
-        page.cell(str(content.get('created', text.NONE))),
+        page.cell(str(content.get('created', text.NONE))[:16]),
       ]
     )
   head = ['folder', 'kind', 'version', 'seed', 'rows', 'skipped', 'cost']

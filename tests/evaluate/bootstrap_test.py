@@ -125,6 +125,52 @@ def test_same_seed_same_interval_and_document_order_is_irrelevant_to_the_mean():
   assert swapped.difference == pytest.approx(first.difference)
 
 
+def test_swapping_the_methods_mirrors_the_interval():
+  rng = np.random.default_rng(5)
+  loss, baseline = _losses(rng, 3, 80, seed_std=0.02, effect=-0.05)
+  tokens = rng.integers(1, 90, 80)
+  forward = paired_bootstrap(loss, baseline, tokens)
+  back = paired_bootstrap(baseline, loss, tokens)
+  assert back.difference == pytest.approx(-forward.difference)
+  # The same draws with the sign of the t term turned: equal up to noise.
+  width = forward.high - forward.low
+  assert back.low == pytest.approx(-forward.high, abs=0.1 * width)
+  assert back.high == pytest.approx(-forward.low, abs=0.1 * width)
+
+
+@pytest.mark.parametrize('scale, token_scale', [(3.0, 1), (1.0, 7), (0.01, 2)])
+def test_units_of_loss_and_tokens_only_scale(scale, token_scale):
+  rng = np.random.default_rng(6)
+  loss, baseline = _losses(rng, 2, 40, seed_std=0.02, effect=0.02)
+  tokens = rng.integers(1, 90, 40)
+  plain = paired_bootstrap(loss, baseline, tokens)
+  scaled = paired_bootstrap(
+    loss * scale, baseline * scale, tokens * token_scale
+  )
+  np.testing.assert_allclose(scaled[:3], np.multiply(plain[:3], scale))
+  assert scaled.verdict == plain.verdict
+
+
+def test_what_both_methods_share_cancels():
+  rng = np.random.default_rng(7)
+  loss, baseline = _losses(rng, 2, 50, seed_std=0.01)
+  tokens = rng.integers(1, 90, 50)
+  hard = rng.normal(0, 50, 50)
+  plain = paired_bootstrap(loss, baseline, tokens)
+  shifted = paired_bootstrap(loss + hard, baseline + hard, tokens)
+  np.testing.assert_allclose(shifted[:3], plain[:3], atol=1e-9)
+
+
+def test_more_documents_narrow_the_interval():
+  rng = np.random.default_rng(8)
+  widths = []
+  for num in (5, 50, 500):
+    loss, baseline = _losses(rng, 1, num, seed_std=0.0)
+    result = paired_bootstrap(loss, baseline, np.ones(num))
+    widths.append(result.high - result.low)
+  assert widths == sorted(widths, reverse=True)
+
+
 def test_unpaired_seeds_may_differ_in_number():
   rng = np.random.default_rng(4)
   loss, _ = _losses(rng, 3, 30, seed_std=0.1)

@@ -192,3 +192,27 @@ def test_runs_that_logged_nothing(artefacts, tmp_path):
 def test_no_runs(artefacts, tmp_path):
   artefacts.scores(tmp_path, {'a': np.ones(2)})
   assert _by_method(tmp_path) == {}
+
+
+def test_the_order_of_inputs_changes_nothing(whole_study):
+  runs = sorted((whole_study / 'runs').glob('*/*'))
+  others = [whole_study / 'scores', whole_study / 'selections']
+  forward = results.compare(load.load([str(p) for p in [*others, *runs]]))
+  back = results.compare(load.load([str(p) for p in [*runs[::-1], *others]]))
+  assert [r.method for r in forward] == [r.method for r in back]
+  for first, second in zip(forward, back, strict=True):
+    assert first.loss == pytest.approx(second.loss)
+    assert first.reach_flops == second.reach_flops
+    assert sorted(first.seeds) == sorted(second.seeds)
+    if first.comparison:
+      np.testing.assert_allclose(
+        first.comparison[:3], second.comparison[:3], rtol=1e-9
+      )
+
+
+def test_last_takes_the_largest_step_of_either_log(artefacts, tmp_path):
+  artefacts.run(tmp_path / 'uniform', documents=0, steps=40)
+  (run,) = load.load([str(tmp_path)]).runs
+  assert results.last(run, 'step') == 40
+  assert results.last(run, 'flops') == pytest.approx(40e11)
+  assert results.last(run, 'seconds') is None
