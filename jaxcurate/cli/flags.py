@@ -55,6 +55,7 @@ FLAGS = {
   'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
   'eval_input': Flag('held-out corpus (default: 1 %% of the input)', str, True),
   'title': Flag('title of the page'),
+  'baseline': Flag('run to compare with (default "uniform")'),
 }
 _CORPUS = (
   'input', 'task', 'split', 'text_field', 'id_field', 'domain_field',
@@ -81,7 +82,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'report': (
     'One self-contained page from score, selection and training folders.',
-    ('input', 'output', 'title'),
+    ('input', 'output', 'title', 'baseline'),
   ),
   'demo': (
     'The whole path on text that is already on this machine.',

@@ -82,7 +82,9 @@ def _fail(error: BaseException, debug: bool, code: int) -> int:
   """Prints the one line, after the traceback where that was asked for."""
   if debug:
     traceback.print_exception(error)
-  message = ' '.join(str(error).split())
+  # Gin adds the chain of configurables to messages that pass through it.
+  message = str(error).partition('\n  In call to configurable')[0]
+  message = ' '.join(message.split())
   if isinstance(error, KeyboardInterrupt):
     message = 'interrupted; run the same command to continue'
   elif not isinstance(error, UserError | Interrupted):

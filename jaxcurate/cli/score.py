@@ -19,7 +19,7 @@ from jaxcurate.scoring import run as scoring
 from jaxcurate.types import Scorer
 
 # Rows packed together: enough for full batches, few enough to commit often.
-_CPU_BLOCK, _ACCELERATOR_BLOCK = 256, 4096
+_CPU_BLOCK, _ACCELERATOR_BLOCK = 512, 4096
 
 
 def main(

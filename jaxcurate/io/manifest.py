@@ -19,7 +19,7 @@ from jaxcurate.io.errors import UserError
 
 NAME = 'manifest.json'
 _BEGUN = 'settings.json'  # of work in progress, until the manifest is there
-KINDS = ('scores', 'selection', 'training')
+KINDS = ('scores', 'selection', 'training', 'evaluation')
 
 
 def write_manifest(folder: epath.PathLike, content: Mapping[str, Any]) -> None:
@@ -74,8 +74,10 @@ def read_manifest(
 
 def _command_of(kind: str | None) -> str:
   """The command that writes a kind."""
-  commands = {'scores': 'score', 'selection': 'sample', 'training': 'train'}
-  return commands.get(kind or '', 'score|sample|train')
+  commands = dict(
+    zip(KINDS, ('score', 'sample', 'train', 'evaluate'), strict=True)
+  )
+  return commands.get(kind or '', '|'.join(commands.values()))
 
 
 def refuse_other_settings(
