@@ -16,8 +16,7 @@ absent keys:
   decoder_segment_ids, decoder_positions: as for the encoder
   decoder_loss_weights  [B, T] float32, 1 where a target counts
 
-An *example* is one segment: example b * S + (s - 1) is segment s of row b. An
-unpacked row holds one example, segment 1.
+An *example* is one segment: example b * S + (s - 1) is segment s of row b.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,9 +30,6 @@ import numpy as np
 Params = Any  # a pytree of arrays
 Batch = Mapping[str, Any]  # name -> array, see the module docstring
 State = Any  # a pytree of arrays, checkpointed
-
-
-# --- artefacts ---------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +114,6 @@ class AnchorSet:
   batches: tuple[Batch, ...]
 
 
-# --- what is plugged in from outside -----------------------------------------
-
-
 class Network(NamedTuple):
   """An encoder-decoder network as plain functions of its parameters.
 
@@ -175,9 +168,6 @@ class Vocabulary(Protocol):
   def sentinel_id(self, index: int) -> int:
     """Id of the index-th span-corruption sentinel (0-based)."""
     ...
-
-
-# --- scoring -----------------------------------------------------------------
 
 
 class Features(NamedTuple):
@@ -251,9 +241,6 @@ class Scorer(NamedTuple):
   features: Features
   score: Callable[[dict[str, Any]], dict[str, float]] | None = None
   summary: Summary | None = None
-
-
-# --- training ----------------------------------------------------------------
 
 
 @flax.struct.dataclass

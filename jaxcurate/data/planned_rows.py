@@ -12,9 +12,10 @@ from typing import NamedTuple
 from jaxtyping import Float32, Int32, Int64
 import numpy as np
 
-from jaxcurate.data import best_fit, packing, span_corruption, windows
+from jaxcurate.data import best_fit, packing, windows
 from jaxcurate.data.shuffle import mix
 from jaxcurate.data.token_part import TokenPart, document_tokens
+from jaxcurate.ops import span_corruption
 from jaxcurate.types import Vocabulary
 
 

@@ -14,10 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcurate.data import span_corruption
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops import segments as segments_lib
-from jaxcurate.ops import xent
+from jaxcurate.ops import span_corruption, xent
 from jaxcurate.types import Batch, Features, Network, Params, Scorer, Vocabulary
 
 

@@ -3,8 +3,8 @@ import time
 import numpy as np
 import pytest
 
-from jaxcurate.data import span_corruption
 from jaxcurate.data.vocabulary import ByteVocabulary
+from jaxcurate.ops import span_corruption
 
 VOCABULARY = ByteVocabulary(extra_ids=100)  # sentinels 358, 357, ...
 
