@@ -17,6 +17,7 @@ Kernel = Callable[[Array, Array], Array]  # (distance, bandwidth) -> [0, 1]
 NUM_PAIRS = 10_000  # the mean's standard error is then below 0.005
 _LOG_RANGE = 7.0  # bandwidths from exp(-7) to exp(7) times the largest distance
 _NUM_STEPS = 50  # halvings of 14: beyond float32
+_STEPS_PER_E = 1_000  # the result is rounded to 0.1 %
 
 
 def pair_distances(
@@ -69,7 +70,9 @@ def solve_bandwidth(
 ) -> Float[Array, '']:
   """The bandwidth at which the pairs' mean kernel value is the target.
 
-  By bisection of the logarithm; the kernel must rise with the bandwidth.
+  By bisection of the logarithm; the kernel must rise with the bandwidth. The
+  result is rounded to 0.1 %, so that float rounding of the points does not
+  move the cells of a hash.
 
   Args:
     kernel: (distance [P], bandwidth []) -> [P] in [0, 1].
@@ -92,4 +95,6 @@ def solve_bandwidth(
 
   ends = (jnp.float32(-_LOG_RANGE), jnp.float32(_LOG_RANGE))
   low, high = jax.lax.fori_loop(0, _NUM_STEPS, halve, ends)
-  return jnp.where(scale > 0, scale * jnp.exp((low + high) / 2), 1.0)
+  log_width = jnp.log(jnp.where(scale > 0, scale, 1.0)) + (low + high) / 2
+  rounded = jnp.round(log_width * _STEPS_PER_E) / _STEPS_PER_E
+  return jnp.where(scale > 0, jnp.exp(rounded), 1.0)

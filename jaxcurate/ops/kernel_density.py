@@ -67,6 +67,7 @@ def gaussian_sums(
   # A norm of infinity makes the kernel exactly 0.
   norm_M = jnp.sum(reference_MxD**2, axis=1)
   norm_M = jnp.where(mask_M, norm_M, jnp.inf)
+  exclude = own_B is not None
   own_B = jnp.full(len(query_BxD), -1) if own_B is None else own_B
 
   references = _tiles(reference_MxD, _REFERENCE_TILE)
@@ -81,8 +82,10 @@ def gaussian_sums(
       reference, norm, start = args
       product = jnp.dot(query, reference.T, precision=jax.lax.Precision.HIGHEST)
       exponent = 2 * product - query_norm[:, None] - norm
-      is_own = start + jnp.arange(len(norm)) == own[:, None]
-      kernel = jnp.where(is_own, 0.0, jnp.exp(jnp.minimum(exponent, 0.0)))
+      kernel = jnp.exp(jnp.minimum(exponent, 0.0))
+      if exclude:
+        is_own = start + jnp.arange(len(norm)) == own[:, None]
+        kernel = jnp.where(is_own, 0.0, kernel)
       return total + jnp.sum(kernel, axis=1), None
 
     total = jnp.zeros(len(query), jnp.float32)

@@ -13,10 +13,9 @@ printed form lowers it below 1 %.
 import numpy as np
 
 from jaxcurate import types
+from jaxcurate.ops import log_density
 from jaxcurate.samplers import budget as budget_lib
 from jaxcurate.samplers import draw
-
-UNIT = '-log density'
 
 
 def sample(
@@ -44,8 +43,8 @@ def sample(
 
 def check_unit(unit: str) -> None:
   """Raises ValueError unless exp(score) is an inverse density."""
-  if unit != UNIT:
+  if unit != log_density.UNIT:
     raise ValueError(
-      f'inverse_propensity needs a score with unit {UNIT!r}, this one has '
-      f'{unit!r}; sample by a density column, or use another method'
+      f'inverse_propensity needs a score with unit {log_density.UNIT!r}, this '
+      f'one has {unit!r}; sample by a density column, or use another method'
     )

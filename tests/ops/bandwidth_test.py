@@ -43,9 +43,9 @@ def test_target_is_reached(name, scale, target):
   solve = jax.jit(bandwidth.solve_bandwidth, static_argnums=0)
   width = solve(kernel, distance, mask, target)
   mean = np.mean(kernel(distance, width))
-  assert mean == pytest.approx(target, abs=1e-4)
+  assert mean == pytest.approx(target, abs=1e-3)
   reported = bandwidth.mean_kernel(kernel, distance, mask, width)
-  assert reported == pytest.approx(target, abs=1e-4)
+  assert reported == pytest.approx(target, abs=1e-3)
 
 
 @pytest.mark.parametrize('num', [1, 2, 5])
@@ -57,3 +57,18 @@ def test_equal_points_have_bandwidth_one(num):
     kernel_density.gaussian_kernel, distance, mask, 0.45
   )
   assert got == 1.0
+
+
+def test_rounding_of_the_points_changes_nothing():
+  points = _points(50)
+  widths = {
+    float(
+      bandwidth.solve_bandwidth(
+        kernel_density.gaussian_kernel,
+        *bandwidth.pair_distances(points * scale, jnp.ones(50, bool)),
+        0.45,
+      )
+    )
+    for scale in (1.0, 1.0 + 3e-7, 1.0 - 3e-7)
+  }
+  assert len(widths) == 1
