@@ -25,17 +25,23 @@ from jaxcurate.weightings import adapt, uniform
 
 
 def train_step_flops(
-  network: Network, weighting: Weighting, batch: Any, *, segments: int
+  network: Network,
+  weighting: Weighting,
+  batch: Any,
+  *,
+  segments: int,
+  optimizer: optimizers.Optimizer | None = None,
 ) -> tuple[int, int]:
-  """Operations of one training step with Adafactor: all, matrix products.
+  """Operations of one training step: all, and those of matrix products.
 
   Args:
     network: the network.
     weighting: how examples are weighted.
     batch: arrays or shapes.
     segments: examples per row.
+    optimizer: None for Adafactor as T5 has it.
   """
-  optimizer = optimizers.make_optimizer()
+  optimizer = optimizer or optimizers.make_optimizer()
   call = (
     step.make_train_step(network, optimizer, weighting, max_segments=segments),
     abstract_state(network, optimizer, weighting),
