@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import itertools
 import math
 import re
 import shlex
@@ -44,7 +45,7 @@ class Documents:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-  """A folder written by `jaxcurate train`.
+  """A folder written by `jaxcurate train`, or `evaluate` without metrics.
 
   Attributes:
     train: metric -> array over the logged steps, 'step' among them.
@@ -88,9 +89,28 @@ class Study:
 def setting(content: Mapping[str, Any], name: str) -> Any:
   """A setting by its last name ('by' finds 'sample.by' too), else None."""
   settings = content.get('settings')
-  for key, value in settings.items() if isinstance(settings, dict) else ():
+  if not isinstance(settings, dict):
+    return None
+  if name in settings:
+    return settings[name]
+  for key, value in settings.items():
     if re.split(r'[./]', key)[-1] == name:
       return value
+  return None
+
+
+def selection_path(content: Mapping[str, Any]) -> str | None:
+  """The Selection a run was trained on: its setting, else its flag."""
+  chosen = setting(content, 'selection')
+  if chosen:
+    return str(chosen)
+  argv = content.get('command')
+  argv = argv.split() if isinstance(argv, str) else argv
+  words = [str(word) for word in argv] if isinstance(argv, list) else []
+  for here, after in itertools.pairwise([*words, '']):
+    flag, has_value, value = here.partition('=')
+    if flag == '--selection':
+      return value if has_value else after
   return None
 
 

@@ -261,7 +261,7 @@ def heat_map(
   axes.set_yticks(np.arange(len(rows)) + 0.5, rows)
   axes.tick_params(length=0, top=False)
   longest = max((len(name) for name in columns), default=0)
-  if longest * len(columns) > 90:
+  if longest > 13:  # wider than a column
     axes.tick_params(axis='x', rotation=35)
     for tick in axes.get_xticklabels():
       tick.set_horizontalalignment('right')

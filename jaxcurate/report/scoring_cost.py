@@ -42,8 +42,8 @@ def selection_of(
 ) -> artefacts.Kept | None:
   """The selection that a run was trained on.
 
-  Found by the run's setting `selection`: its path, else the folder's name
-  where a study was moved; without that setting by the method's name.
+  Found by the path in the run's settings or command, else by the folder's
+  name where a study was moved; a run without any by its method's name.
 
   Args:
     study: what was found.
@@ -52,7 +52,7 @@ def selection_of(
   Returns:
     The selection, None where the run had none or it was not given.
   """
-  wanted = str(artefacts.setting(run.manifest, 'selection') or '')
+  wanted = artefacts.selection_path(run.manifest) or ''
   for kept in study.selections:
     if wanted and os.path.realpath(wanted) == os.path.realpath(kept.path):
       return kept
@@ -68,4 +68,4 @@ def scoring_of_run(study: artefacts.Study, run: artefacts.Run) -> float | None:
   kept = selection_of(study, run)
   if kept is not None:
     return scoring_flops(study, kept)
-  return None if artefacts.setting(run.manifest, 'selection') else 0.0
+  return None if artefacts.selection_path(run.manifest) else 0.0

@@ -41,6 +41,30 @@ def test_cost_takes_finite_numbers_only(cost, expected):
   assert artefacts_lib.cost({'cost': cost}, 'flops') == expected
 
 
+def test_the_exact_name_comes_first():
+  content = {'settings': {'adapt.make.seed': 5, 'seed': 0}}
+  assert artefacts_lib.setting(content, 'seed') == 0
+
+
+@pytest.mark.parametrize(
+  'content, expected',
+  [
+    ({'settings': {'selection': 'kept'}}, 'kept'),
+    ({'command': ['jaxcurate', 'train', '--selection=a b']}, 'a b'),
+    ({'command': ['jaxcurate', 'train', '--selection', 'kept']}, 'kept'),
+    ({'command': 'jaxcurate train --selection=kept --steps=3'}, 'kept'),
+    ({'command': ['jaxcurate', 'train', '--selection']}, ''),
+    (
+      {'command': ['jaxcurate', 'train'], 'settings': {'selection': None}},
+      None,
+    ),
+    ({}, None),
+  ],
+)
+def test_selection_path_from_settings_or_flag(content, expected):
+  assert artefacts_lib.selection_path(content) == expected
+
+
 def test_criterion_of_a_selection(artefacts, tmp_path):
   artefacts.selection(tmp_path / 'a', ['x'], by="'density'")
   artefacts.selection(tmp_path / 'b', ['x'])

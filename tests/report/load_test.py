@@ -124,3 +124,23 @@ def test_runs_without_metrics_or_held_out_documents(artefacts, tmp_path):
   assert run.documents is None
   manifest = json.loads((tmp_path / 'uniform' / 'manifest.json').read_text())
   assert run.manifest == manifest
+
+
+def test_an_evaluation_is_a_run_without_training(artefacts, tmp_path):
+  artefacts.run(tmp_path / 'uniform')
+  artefacts.run(tmp_path / 'other')
+  (tmp_path / 'other' / 'metrics.jsonl').unlink()
+  artefacts.manifest(tmp_path / 'other', 'evaluation')
+  study = load.load([str(tmp_path)])
+  (other,) = study.methods()['other']
+  assert other.train == {}
+  assert len(other.documents.id) == 60
+
+
+@pytest.mark.parametrize('where', ['cache', 'parts'])
+def test_folders_inside_an_artefact_are_its_own(artefacts, tmp_path, where):
+  artefacts.run(tmp_path / 'uniform')
+  inner = tmp_path / 'uniform' / where
+  inner.mkdir()
+  (inner / 'part.parquet').write_text('')
+  assert len(load.load([str(tmp_path)]).runs) == 1

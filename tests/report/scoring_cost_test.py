@@ -92,3 +92,14 @@ def test_the_folder_a_selection_names_is_charged(artefacts, tmp_path):
   artefacts.selection(tmp_path / 'kept', ['doc-0'], by='a')
   found = load.load([str(tmp_path)])
   assert scoring_cost.scoring_flops(found, found.selections[0]) == 4e12
+
+
+def test_the_flag_in_the_command_names_the_selection(artefacts, tmp_path):
+  artefacts.scores(tmp_path / 'scores', {'a': np.ones(2)}, flops=4e12)
+  artefacts.selection(tmp_path / 'kept', ['doc-0'], by='a')
+  artefacts.run(
+    tmp_path / 'model',
+    documents=0,
+    command=['jaxcurate', 'train', '--selection=/moved/kept'],
+  )
+  assert _charged(load.load([str(tmp_path)])) == 4e12
