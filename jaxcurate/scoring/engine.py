@@ -105,7 +105,7 @@ def score_corpus(
   try:
     for ready in _prepared_ahead(blocks, passes, vocabulary):
       columns = _score_block(ready, scorers, passes, forwards)
-      cost = sum(forwards[n].cost(p) for n, p in ready.prepared.items())
+      cost = {n: forwards[n].cost(p) for n, p in ready.prepared.items()}
       chunk.add(ready, columns, cost)
       documents += len(ready.block.rows)
       tokens += int(ready.num_tokens.sum())
@@ -214,10 +214,13 @@ class _Chunk:
   def __init__(self, output: epath.PathLike, seconds: float):
     self._output, self._seconds = output, seconds
     self._started = time.monotonic()
-    self._blocks: list[tuple[_Block, dict[str, np.ndarray], float]] = []
+    self._blocks: list[tuple[_Block, dict[str, np.ndarray], dict]] = []
 
   def add(
-    self, ready: _Block, columns: dict[str, np.ndarray], cost: float
+    self,
+    ready: _Block,
+    columns: dict[str, np.ndarray],
+    cost: dict[str, float],
   ) -> None:
     """Takes a block; commits when the chunk is full, late or broken off."""
     if self._blocks:
@@ -260,7 +263,10 @@ class _Chunk:
         num_rows=len(rows),
         tokens=sum(p.tokens for p in packs),
         slots=sum(p.slots for p in packs),
-        flops=sum(cost for _, _, cost in self._blocks),
+        flops={
+          name: sum(cost[name] for _, _, cost in self._blocks)
+          for name in self._blocks[0][2]
+        },
         seconds=now - self._started,
       ),
       columns,

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 import hashlib
 import itertools
 import json
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -30,7 +31,8 @@ class Part(NamedTuple):
     skipped: reason -> number of rows.
     num_rows: rows in the Parquet file.
     tokens, slots: real tokens and token slots of the device batches.
-    flops, seconds: cost of making it.
+    flops: pass -> floating-point operations.
+    seconds: from the chunk before it.
   """
 
   file: str
@@ -41,7 +43,7 @@ class Part(NamedTuple):
   num_rows: int = 0
   tokens: int = 0
   slots: int = 0
-  flops: float = 0.0
+  flops: Mapping[str, float] = MappingProxyType({})
   seconds: float = 0.0
 
   @property
@@ -58,7 +60,7 @@ def commit(
   tables.write_table(
     epath.Path(folder) / part.name,
     columns,
-    {_KEY.decode(): json.dumps(part._asdict())},
+    {_KEY.decode(): json.dumps({**part._asdict(), 'flops': dict(part.flops)})},
   )
 
 

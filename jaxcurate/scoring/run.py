@@ -13,8 +13,8 @@ import jax
 from jax.experimental import multihost_utils
 
 from jaxcurate.data import duplicates, readers
-from jaxcurate.io import atomic, tables
 from jaxcurate.io import manifest as manifests
+from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.scoring import engine, excerpts, summaries
 from jaxcurate.scoring import parts as parts_lib
@@ -87,9 +87,9 @@ def score(
       'no document to score: all rows were skipped'
       f' ({_skipped(parts)}); check --input and --text_field'
     )
-  diagnostics = {}
+  diagnostics, summary_flops = {}, {}
   if has_summary:
-    diagnostics = summaries.finish(
+    diagnostics, summary_flops = summaries.finish(
       scratch=first,
       output=output,
       scorers=scorers,
@@ -101,8 +101,9 @@ def score(
     _refuse_duplicates(output, parts)
     found = excerpts.extremes(output, parts, units)
     excerpts.write_excerpts(corpus, found, output, block_rows)
+    cost = _flops(parts, scorers, summary_flops)
     content = _manifest(
-      parts, units, settings, diagnostics, command, corpus, started
+      parts, units, settings, diagnostics, cost, command, corpus, started
     )
     if has_summary:
       first.rmtree()
@@ -145,6 +146,7 @@ def _manifest(
   units: Mapping[str, str],
   settings: Mapping[str, Any],
   diagnostics: Mapping[str, Any],
+  cost: Mapping[str, Any],
   command: Sequence[str],
   corpus: readers.Corpus,
   started: float,
@@ -162,13 +164,33 @@ def _manifest(
     'columns': dict(units),
     'skipped': _skipped(parts),
     'cost': {
-      'flops': sum(part.flops for part in parts),
+      **cost,
       'seconds': sum(part.seconds for part in parts),
       'last_run_seconds': time.monotonic() - started,
       'device': f'{devices[0].device_kind} x{len(devices)}',
     },
     'diagnostics': {'padding_share': padding, **diagnostics},
   }
+
+
+def _flops(
+  parts: Sequence[parts_lib.Part],
+  scorers: Sequence[Scorer],
+  summary_flops: Mapping[str, float],
+) -> dict[str, Any]:
+  """Operations in all, and of each column as if it were scored alone."""
+  passes: dict[str, float] = {}
+  for part in parts:
+    for name, count in part.flops.items():
+      passes[name] = passes.get(name, 0.0) + count
+  columns = {
+    column: passes.get(scorer.features.name, 0.0)
+    + summary_flops.get(column, 0.0)
+    for scorer in scorers
+    for column in scorer.columns
+  }
+  total = sum(passes.values()) + sum(summary_flops.values())
+  return {'flops': total, 'columns': columns}
 
 
 def _skipped(parts: Sequence[parts_lib.Part]) -> dict[str, int]:

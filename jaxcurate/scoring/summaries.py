@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from jaxcurate.io import atomic, tables
 from jaxcurate.io.errors import UserError
+from jaxcurate.ops import flops
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.types import Scorer, Summary
@@ -39,7 +40,7 @@ def finish(
   shard: int = 0,
   num_shards: int = 1,
   on_part: Callable[[str, int, int], object] = lambda stage, done, total: None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, float]]:
   """Fits every summary and writes the final chunks of this host.
 
   Args:
@@ -50,7 +51,8 @@ def finish(
     on_part: called with stage, chunks done and chunks in all.
 
   Returns:
-    Column name -> the summary's diagnostics, for the manifest.
+    Column -> the summary's diagnostics, and column -> floating-point
+    operations of fitting and scoring it, for the manifest.
 
   Raises:
     UserError: no document has the features a summary needs.
@@ -72,11 +74,12 @@ def finish(
     if not (epath.Path(output) / part.name).exists():
       _write_part(part, scratch, output, scorers, fitted)
     on_part('score', done + 1, len(own))
-  return {
-    column: scorers[index].summary.diagnose(state)
-    for index, state in fitted.items()
-    for column in scorers[index].columns
-  }
+  diagnostics, cost = {}, {}
+  for index, state in fitted.items():
+    for column in scorers[index].columns:
+      diagnostics[column] = scorers[index].summary.diagnose(state)
+      cost[column] = _cost(scorers[index], state, scratch, parts)
+  return diagnostics, cost
 
 
 def _initial(
@@ -147,6 +150,23 @@ def _fit(
       saved = time.monotonic()
   _save(path, state, seen)
   return state
+
+
+def _cost(
+  scorer: Scorer,
+  state: Any,
+  scratch: epath.PathLike,
+  parts: list[parts_lib.Part],
+) -> float:
+  """Floating-point operations of all updates and scores, counted once."""
+  batches = sum(-(-part.num_rows // _BATCH) for part in parts)
+  largest = max(parts, key=lambda part: part.num_rows)
+  _, features = next(_batches(scratch, largest, scorer.features.name))
+  summary = scorer.summary
+  per_batch = flops.count_flops(summary.score, state, features)
+  if summary.update is not None:
+    per_batch += flops.count_flops(summary.update, state, features)
+  return float(per_batch * batches)
 
 
 def _merged(

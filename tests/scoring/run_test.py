@@ -289,6 +289,9 @@ def test_summary_sees_the_whole_corpus_and_leaves_no_scratch(tmp_path):
     columns['mean_byte'], [expected(texts[i]) for i in ids], rtol=1e-6
   )
   assert manifest['diagnostics']['above']['documents'] == 100
+  cost = manifest['cost']
+  assert set(cost['columns']) == {'mean_byte', 'above'}
+  assert cost['flops'] == pytest.approx(sum(cost['columns'].values()))
   names = {p.name for p in (tmp_path / 'out').iterdir()}
   assert not [name for name in names if name.startswith('.')]
 
