@@ -21,19 +21,24 @@ def test_anchor_mean_against_numpy(tiny, states):
   stacked = anchors.stack_anchors(AnchorSet('test', tuple(batches)))
   mean = refresh(state, stacked)['anchor_mean']
 
-  units = []
-  for batch in batches:
+  @jax.jit
+  def hidden_states(batch):
     hidden = network.encode(
       state.params, batch['encoder_input_tokens'], batch['encoder_segment_ids']
     )
-    if states == 'decoder':
-      hidden = network.decode(
-        state.params,
-        hidden,
-        batch['encoder_segment_ids'],
-        batch['decoder_input_tokens'],
-        batch['decoder_segment_ids'],
-      )
+    if states == 'encoder':
+      return hidden
+    return network.decode(
+      state.params,
+      hidden,
+      batch['encoder_segment_ids'],
+      batch['decoder_input_tokens'],
+      batch['decoder_segment_ids'],
+    )
+
+  units = []
+  for batch in batches:
+    hidden = hidden_states(batch)
     ids = batch[f'{states}_segment_ids']
     for row in range(len(ids)):
       for s in range(1, S + 1):

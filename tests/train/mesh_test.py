@@ -37,62 +37,71 @@ def assert_placed(array, layout):
   assert array.sharding.is_equivalent_to(layout, array.ndim)
 
 
-def first_step(tiny, mesh, **settings):
-  network, weighting = t5.make_network(CONFIG), adapt.make(temperature=0.1)
-  state = init_state(network, SGD, weighting, mesh=mesh)
+WEIGHTING = adapt.make(temperature=0.1)
+ANCHORED = WEIGHTING._replace(
+  init=lambda width: {'anchor_mean': jnp.linspace(-1, 1, width)}
+)
+
+
+def first_step(network, batch, mesh, **settings):
+  state = init_state(network, SGD, ANCHORED, mesh=mesh)
   before = jax.device_get(state.params)
-  batches = [tiny.make_batch(k, num_rows=16, vocab_size=32) for k in (0, 1)]
-  refresh = anchors.make_refresh_step(
-    network, weighting, max_segments=S, mesh=mesh
-  )
-  stacked = anchors.stack_anchors(AnchorSet('a', tuple(batches)))
-  state = state.replace(
-    weighting_state=refresh(state, place(stacked, mesh, leading=1))
-  )
   step = make_train_step(
-    network, SGD, weighting, max_segments=S, mesh=mesh, **settings
+    network, SGD, ANCHORED, max_segments=S, mesh=mesh, **settings
   )
   layout = jax.tree.map(lambda x: x.sharding, state)
-  state, metrics = step(state, place(batches[0], mesh))
+  state, metrics = step(state, place(batch, mesh))
   gradient = jax.tree.map(np.subtract, before, jax.device_get(state.params))
-  kept = jax.tree.map(
-    lambda x, on: x.sharding.is_equivalent_to(on, x.ndim), state, layout
-  )
-  assert all(jax.tree.leaves(kept))
+  jax.tree.map(assert_placed, state, layout)
   return state, gradient, jax.device_get(metrics)
 
 
-@pytest.fixture(scope='module')
-def one_device(tiny):
-  return first_step(tiny, None)
-
-
 @pytest.mark.parametrize(
-  'layout, settings',
-  [('data=8', {}), ('data=4,model=2', {'accumulate': 2, 'chunk_tokens': 32})],
+  'name, layout, settings',
+  [
+    ('tiny', 'data=8', {}),
+    ('t5', 'data=4,model=2', {'accumulate': 2, 'chunk_tokens': 32}),
+  ],
 )
-def test_first_step_is_that_of_one_device(tiny, one_device, layout, settings):
-  mesh = meshes.make_mesh(layout)
-  state, gradient, metrics = first_step(tiny, mesh, **settings)
-  _, gradient_one, metrics_one = one_device
-  for name in ('loss', 'weighted_loss'):
-    np.testing.assert_allclose(metrics[name], metrics_one[name], rtol=1e-6)
-  for name in metrics:
-    np.testing.assert_allclose(
-      metrics[name], metrics_one[name], rtol=1e-5, atol=1e-6
-    )
+def test_first_step_is_that_of_one_device(tiny, name, layout, settings):
+  network = tiny.make_network(vocab_size=32)
+  if name == 't5':
+    network = t5.make_network(CONFIG)
+  batch = tiny.make_batch(0, num_rows=16, vocab_size=32)
+  _, gradient_one, metrics_one = first_step(network, batch, None)
+  state, gradient, metrics = first_step(
+    network, batch, meshes.make_mesh(layout), **settings
+  )
+  for key, value in metrics.items():
+    rtol = 1e-6 if key in ('loss', 'weighted_loss') else 1e-5
+    np.testing.assert_allclose(value, metrics_one[key], rtol=rtol, atol=1e-6)
   error = jax.tree.map(np.subtract, gradient, gradient_one)
-  norms = [
-    np.sqrt(sum((x.astype(np.float64) ** 2).sum() for x in jax.tree.leaves(t)))
-    for t in (error, gradient_one)
-  ]
-  assert norms[0] <= 1e-5 * norms[1]
+  assert norm(error) <= 1e-5 * norm(gradient_one)
   assert metrics['weights/std'] > 0.001
   # The optimizer's moments lie where their parameters lie.
   for param, moment in zip(
     jax.tree.leaves(state.params), jax.tree.leaves(state.opt_state)
   ):
     assert param.sharding == moment.sharding
+
+
+def norm(tree):
+  squares = [(x.astype(np.float64) ** 2).sum() for x in jax.tree.leaves(tree)]
+  return np.sqrt(sum(squares))
+
+
+def test_anchors_are_those_of_one_device(tiny):
+  network, means = tiny.make_network(), []
+  batches = tuple(tiny.make_batch(k) for k in (0, 1))
+  stacked = anchors.stack_anchors(AnchorSet('a', batches))
+  for mesh in (None, meshes.make_mesh('data=8')):
+    refresh = anchors.make_refresh_step(
+      network, WEIGHTING, max_segments=S, mesh=mesh
+    )
+    state = init_state(network, SGD, WEIGHTING, mesh=mesh)
+    moved = refresh(state, place(stacked, mesh, leading=1))
+    means.append(np.asarray(moved['anchor_mean']))
+  np.testing.assert_allclose(means[0], means[1], atol=1e-6)
 
 
 def test_parameters_are_really_split():

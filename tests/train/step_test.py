@@ -84,14 +84,13 @@ def assert_close(actual, expected, rtol=1e-5):
 
 def test_uniform_equals_a_hand_written_step(tiny):
   network, batch = tiny.make_network(), tiny.make_batch(0)
-  params = network.init(jax.random.key(0))
-  loss, gradient = jax.value_and_grad(
-    lambda p: plain_loss(network, p, batch)[0]
-  )(params)
+  params = jax.jit(network.init)(jax.random.key(0))
+  gradient_fn = jax.value_and_grad(lambda p: plain_loss(network, p, batch)[0])
+  loss, gradient = jax.jit(gradient_fn)(params)
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
   state, metrics = one_step(network, uniform.make(), batch)
   assert_close(state.params, expected, 1e-6)
-  without_z = plain_loss(network, params, batch, z_loss=0.0)[0]
+  without_z = jax.jit(lambda p: plain_loss(network, p, batch, 0.0)[0])(params)
   np.testing.assert_allclose(metrics['loss'], without_z, rtol=1e-6)
   np.testing.assert_allclose(metrics['weighted_loss'], without_z, rtol=1e-6)
   np.testing.assert_allclose(
@@ -109,14 +108,15 @@ def test_uniform_equals_a_hand_written_step(tiny):
 @pytest.mark.parametrize('normaliser', ['targets', 'weights'])
 def test_weights_reach_their_examples_tokens(tiny, normaliser):
   network, batch = tiny.make_network(), tiny.make_batch(1)
-  params = network.init(jax.random.key(0))
+  params = jax.jit(network.init)(jax.random.key(0))
   ids = batch['decoder_segment_ids']
   example = np.arange(8)[:, None] * S + np.maximum(ids, 1) - 1
   weights = np.where(ids > 0, example / 4.0, 0)
   total = weights.sum() if normaliser == 'weights' else (ids > 0).sum()
-  gradient = jax.grad(
-    lambda p: (plain_loss(network, p, batch)[1] * weights).sum() / total
+  gradient = jax.jit(
+    jax.grad(lambda p: (plain_loss(network, p, batch)[1] * weights).sum())
   )(params)
+  gradient = jax.tree.map(lambda g: g / total, gradient)
   expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, gradient)
   state, metrics = one_step(network, BY_INDEX, batch, normaliser=normaliser)
   assert_close(state.params, expected, 1e-6)
@@ -212,7 +212,7 @@ def test_a_batch_without_examples_changes_nothing(tiny):
   network = tiny.make_network()
   batch = {k: np.zeros_like(v) for k, v in tiny.make_batch(6).items()}
   state, metrics = one_step(network, adapt.make(), batch)
-  assert_close(state.params, network.init(jax.random.key(0)), 1e-6)
+  assert_close(state.params, jax.jit(network.init)(jax.random.key(0)), 1e-6)
   assert float(metrics['loss']) == 0.0
   assert float(metrics['weighted_loss']) == 0.0
 
