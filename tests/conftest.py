@@ -34,6 +34,7 @@ def small_vocabulary(tmp_path_factory) -> pathlib.Path:
   'yes' and 'no' are single pieces; T5's layout: pad 0, eos 1, unk 2.
   """
   from pydoc_data import topics
+
   import sentencepiece
 
   folder = tmp_path_factory.mktemp('vocabulary')
@@ -53,3 +54,30 @@ def small_vocabulary(tmp_path_factory) -> pathlib.Path:
     minloglevel=2,
   )
   return folder / 'spiece.model'
+
+
+@pytest.fixture(scope='session')
+def tiny_model(small_vocabulary, tmp_path_factory) -> pathlib.Path:
+  """A Hugging Face folder of a random T5 that compiles in a moment."""
+  import jax
+
+  from jaxcurate.models import huggingface, t5
+
+  config = t5.T5Config(
+    vocab_size=800,
+    embed_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_encoder_layers=1,
+    num_decoder_layers=1,
+    activations=('gelu', 'linear'),
+  )
+  folder = tmp_path_factory.mktemp('tiny_model')
+  huggingface.export_huggingface(
+    folder,
+    t5.make_network(config).init(jax.random.key(0)),
+    config,
+    str(small_vocabulary),
+  )
+  return folder

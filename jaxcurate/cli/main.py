@@ -4,12 +4,14 @@ Exit codes: 0 done; 1 failed, the last line on stderr says what and what to
 do; 2 bad usage; 75 interrupted by SIGTERM with everything committed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+import contextlib
 import importlib
 import os
 import pathlib
 import signal
 import sys
+import threading
 import traceback
 
 import jaxcurate
@@ -29,7 +31,13 @@ _EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 75
 
 def console() -> None:
   """Entry point of the `jaxcurate` script."""
-  sys.exit(main(sys.argv[1:]))
+  code = main(sys.argv[1:])
+  if code == _EXIT_INTERRUPTED:
+    # All is committed; a thread that waits for the network must not hold up
+    # the end until the scheduler loses patience.
+    sys.stdout.flush()
+    os._exit(code)
+  sys.exit(code)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -55,24 +63,36 @@ def main(argv: Sequence[str]) -> int:
     flags = flags_lib.parser(name).parse_args(arguments)
   except SystemExit as stop:  # argparse has printed help or usage
     return int(stop.code or 0)
-  signal.signal(signal.SIGTERM, _terminate)
   try:
-    command = importlib.import_module(f'jaxcurate.cli.{name}')
-    command.main(flags, bindings, ['jaxcurate', *argv])
+    with _sigterm():
+      command = importlib.import_module(f'jaxcurate.cli.{name}')
+      command.main(flags, bindings, ['jaxcurate', *argv])
     return 0
   except Interrupted as stop:
     return _fail(stop, flags.debug, _EXIT_INTERRUPTED)
   except KeyboardInterrupt as stop:
     return _fail(stop, flags.debug, 130)
-  except UserError as error:
-    return _fail(error, flags.debug, _EXIT_FAILED)
   except Exception as error:  # the last line must say what happened
     return _fail(error, flags.debug, _EXIT_FAILED)
 
 
+@contextlib.contextmanager
+def _sigterm() -> Iterator[None]:
+  """SIGTERM raises `Interrupted` here; only a main thread can have signals."""
+  if threading.current_thread() is not threading.main_thread():
+    yield
+    return
+  before = signal.signal(signal.SIGTERM, _terminate)
+  try:
+    yield
+  finally:
+    signal.signal(signal.SIGTERM, before)
+
+
 def _terminate(number: int, frame: object) -> None:
   """SIGTERM: stop where Python stands; commands commit on their way out."""
-  del number, frame
+  del frame
+  signal.signal(number, signal.SIG_IGN)  # a second one must not stop a commit
   raise Interrupted(
     'interrupted; everything finished is kept, run the same command to continue'
   )

@@ -9,8 +9,10 @@ class UserError(ValueError):
   """
 
 
-class Interrupted(Exception):
+class Interrupted(BaseException):
   """Asked to stop (SIGTERM); everything finished has been committed.
 
   The command line exits with code 75, which schedulers read as "try again".
+  Like KeyboardInterrupt it is no Exception: it may arise anywhere, and a
+  library that catches every Exception (a compilation cache) must not eat it.
   """

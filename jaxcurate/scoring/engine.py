@@ -121,16 +121,19 @@ def _prepared_ahead(
   vocabulary: Vocabulary,
 ) -> Iterator[_Block]:
   """Prepares the next block on a thread while the caller uses this one."""
-  with concurrent.futures.ThreadPoolExecutor(max_workers=1) as host:
+  host = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
-    def next_block():
-      block = next(blocks, None)
-      return None if block is None else _prepare(block, passes, vocabulary)
+  def next_block():
+    block = next(blocks, None)
+    return None if block is None else _prepare(block, passes, vocabulary)
 
+  try:
     coming = host.submit(next_block)
     while (ready := coming.result()) is not None:
       coming = host.submit(next_block)
       yield ready
+  finally:  # whoever was interrupted commits now, however slow the input is
+    host.shutdown(wait=False, cancel_futures=True)
 
 
 def _prepare(

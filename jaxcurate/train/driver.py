@@ -16,17 +16,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import tqdm
 
-from jaxcurate.io.errors import UserError
+from jaxcurate.io.errors import Interrupted, UserError
 from jaxcurate.train import evaluation
 from jaxcurate.train.checkpoint import Checkpoints
 from jaxcurate.train.metrics import MetricsWriter
 from jaxcurate.train.progress import Plan, StepLog, Totals
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Batch
-
-
-class Interrupted(Exception):
-  """SIGTERM arrived; everything is saved. The command line exits with 75."""
 
 
 @runtime_checkable
