@@ -1,7 +1,7 @@
 # make demo   the whole path on text of this machine, then a report
 # make test   the whole test suite, two workers, the ten slowest printed
 # make lint   ruff and pyright
-# make bench  the project against its peers (installs PyTorch, CPU build)
+# make bench  the project against its peers (installs PyTorch)
 # make clean  removes .venv and every cache
 #
 # make PYTHON=python3.12 test   uses another Python (3.11 to 3.13)
@@ -31,9 +31,7 @@ lint: $(STAMP)
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(STAMP)
-	@$(BIN)/python -c 'import torch, transformers' 2>/dev/null || \
-	  $(BIN)/python -m pip install -q torch transformers \
-	  --extra-index-url https://download.pytorch.org/whl/cpu
+	@$(BIN)/python -m pip install -q -e '.[parity]'
 	@$(BIN)/python tools/bench_scoring.py
 	@$(BIN)/python tools/bench_training.py
 
