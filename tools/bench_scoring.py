@@ -45,8 +45,8 @@ class Project:
   """
 
   def __init__(self, flags: argparse.Namespace, vocabulary: Any):
-    self.config: T5Config = workloads.flan_config(
-      flags.size, dtype='float32' if ON_CPU else 'bfloat16'
+    self.config: T5Config = workloads.read_config(
+      flags.model, dtype='float32' if ON_CPU else 'bfloat16'
     )
     network = make_network(self.config)
     self.params = jax.jit(network.init)(jax.random.key(0))
@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Parses the flags and runs both comparisons."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   add = parser.add_argument
-  add('--size', default='small', choices=workloads.SIZES)
+  add('--model', default=workloads.SMALL, help='gin file')
   add('--max_length', type=int, default=512)
   add('--full', type=int, default=8 if ON_CPU else 1024, help='full documents')
   add('--documents', type=int, default=64 if ON_CPU else 8192)
@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   real = real_documents(flags, vocabulary, room)
   memory = project.memory(project.prompts(full))
   print(
-    f'Ask-LLM, T5 1.1 {flags.size}; one compiled batch needs'
+    f'Ask-LLM, {flags.model}; one compiled batch needs'
     f' {memory["temporaries"] / 1e6:.1f} MB of temporaries'
   )
   lengths = [len(ids) + flags.max_length - room for ids in real]

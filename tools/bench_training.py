@@ -89,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Parses the flags and runs the comparison."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   add = parser.add_argument
-  add('--size', default='small', choices=workloads.SIZES)
+  add('--model', default=workloads.SMALL, help='gin file')
   add('--rows', type=int, default=4 if ON_CPU else 128, help='per batch')
   add('--encoder_length', type=int, default=512)
   add('--decoder_length', type=int, default=114)
@@ -99,8 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   add('--output', type=pathlib.Path, help='all seconds as JSON')
   flags = parser.parse_args(argv)
   print(benchmarking.device_line())
-  config = workloads.flan_config(
-    flags.size, dtype='float32' if ON_CPU else 'bfloat16'
+  config = workloads.read_config(
+    flags.model, dtype='float32' if ON_CPU else 'bfloat16'
   )
   network = make_network(config)
   params = jax.jit(network.init)(jax.random.key(0))
@@ -125,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows.insert(0, benchmarking.Row('PyTorch eager, sdpa', call, flags.rows))
   benchmarking.run_rounds(rows, rounds=flags.rounds)
   title = (
-    f'Training step, T5 1.1 {flags.size}, {flags.rows} rows of'
+    f'Training step, {flags.model}, {flags.rows} rows of'
     f' {flags.encoder_length} + {flags.decoder_length} tokens'
   )
   print(benchmarking.table(title, rows, 'rows'))

@@ -1,7 +1,7 @@
 """Counts the operations of training steps and of Ask-LLM scoring.
 
-  python tools/count_flops.py --size=small
-  python tools/count_flops.py --size=xl --rows=64 --segments=4
+  python tools/count_flops.py --model=models/t5_small.gin
+  python tools/count_flops.py --model=models/t5_xl.gin --rows=64 --segments=4
 
 Everything is traced on shapes: no parameter is allocated, so any size counts
 in seconds on a laptop. Rules of counting: jaxcurate/ops/flops.py.
@@ -110,7 +110,7 @@ def scoring_flops(
 
 def report(flags: argparse.Namespace) -> list[str]:
   """The lines to print."""
-  config = workloads.flan_config(flags.size, remat=flags.remat)
+  config = workloads.read_config(flags.model, remat=flags.remat)
   network = make_network(config)
   params = jax.eval_shape(network.init, jax.random.key(0))
   num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
@@ -135,7 +135,7 @@ def report(flags: argparse.Namespace) -> list[str]:
   tokens = flags.rows * (flags.encoder_length + flags.decoder_length)
   scored = flags.rows * flags.encoder_length
   return [
-    f'T5 1.1 {flags.size}: {num_params / 1e6:.1f} M parameters; {flags.rows}'
+    f'{flags.model}: {num_params / 1e6:.1f} M parameters; {flags.rows}'
     f' rows of {flags.encoder_length} + {flags.decoder_length} tokens,'
     f' {flags.segments} examples each',
     _line('uniform training step', plain, tokens, plain_matmul),
@@ -157,7 +157,7 @@ def _line(name: str, flops: int, tokens: int, matmul: int | None = None) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
   """Parses the flags and prints the report."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-  parser.add_argument('--size', default='small', choices=workloads.SIZES)
+  parser.add_argument('--model', default=workloads.SMALL, help='gin file')
   parser.add_argument('--rows', type=int, default=8, help='rows per batch')
   parser.add_argument('--encoder_length', type=int, default=512)
   parser.add_argument('--decoder_length', type=int, default=114)

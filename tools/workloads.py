@@ -8,16 +8,10 @@ import zlib
 import jax
 import numpy as np
 
+from jaxcurate.cli import gin_files
 from jaxcurate.models.t5 import T5Config
 
-# Flan-T5 and T5 1.1: width, heads, feed-forward width, layers of each stack.
-SIZES = {
-  'small': (512, 6, 1024, 8),
-  'base': (768, 12, 2048, 12),
-  'large': (1024, 16, 2816, 24),
-  'xl': (2048, 32, 5120, 24),
-  'xxl': (4096, 64, 10240, 24),
-}
+SMALL = 'models/t5_small.gin'  # T5 1.1 and Flan
 # Text lengths in tokens when no file is given: a log-normal whose median is
 # about a C4 document's (C4's mean is 480 tokens; ours of short prompts less).
 MEDIAN_TOKENS, SIGMA = 180.0, 0.8
@@ -45,26 +39,18 @@ class WordVocabulary:
     return self.size - 1 - index
 
 
-def flan_config(size: str, **changes: Any) -> T5Config:
-  """The config of a built-in size.
+def read_config(model: str, **changes: Any) -> T5Config:
+  """The network of a gin file.
 
   Args:
-    size: a key of SIZES.
+    model: the file, e.g. 'models/t5_xl.gin' (shipped ones are found).
     **changes: fields of T5Config to set otherwise.
+
+  Raises:
+    UserError: there is no such file, or it is not a model's.
   """
-  if size not in SIZES:
-    raise ValueError(f'size is {size!r}, known: {", ".join(SIZES)}')
-  width, heads, hidden, layers = SIZES[size]
-  config = T5Config(
-    embed_dim=width,
-    num_heads=heads,
-    head_dim=64,
-    mlp_dim=hidden,
-    num_encoder_layers=layers,
-    num_decoder_layers=layers,
-    activations=('gelu', 'linear'),
-  )
-  return dataclasses.replace(config, **changes)
+  gin_files.parse(files=[model])
+  return dataclasses.replace(gin_files.call(T5Config), **changes)
 
 
 def full_batch(

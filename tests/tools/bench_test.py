@@ -11,17 +11,37 @@ import pytest
 
 TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
 OURS = {p.stem for p in TOOLS.glob('*.py')}
-TINY = (16, 2, 32, 1)
+
+
+MINI = """
+from __gin__ import dynamic_registration
+from jaxcurate.models import t5
+include 'models/tiny.gin'
+t5.T5Config.vocab_size = 32128
+t5.T5Config.embed_dim = 16
+t5.T5Config.num_heads = 2
+t5.T5Config.head_dim = 8
+t5.T5Config.mlp_dim = 32
+t5.T5Config.num_encoder_layers = 1
+t5.T5Config.num_decoder_layers = 1
+"""
+
+
+@pytest.fixture
+def mini(tmp_path):
+  """--model=FILE of a network that compiles in a moment."""
+  path = tmp_path / 'mini.gin'
+  path.write_text(MINI)
+  return f'--model={path}'
 
 
 @pytest.fixture(autouse=True)
 def tools(monkeypatch):
-  """Importable tools, and a size that compiles in a moment."""
+  """Importable tools, and a matrix product that takes no time."""
   monkeypatch.syspath_prepend(str(TOOLS))
   import benchmarking
   import workloads
 
-  monkeypatch.setitem(workloads.SIZES, 'tiny', TINY)
   monkeypatch.setattr(benchmarking, 'DOT_SHAPE', (64, 8, 16))
   monkeypatch.setattr(benchmarking, 'PAUSE_SECONDS', 0.0)
   yield workloads
@@ -29,13 +49,13 @@ def tools(monkeypatch):
     sys.modules.pop(name)
 
 
-def test_count_flops_prints_what_adapt_costs(capsys):
+def test_count_flops_prints_what_adapt_costs(capsys, mini):
   import count_flops
 
-  flags = '--size=tiny --rows=2 --encoder_length=128 --decoder_length=16'
-  count_flops.main(flags.split())
+  flags = '--rows=2 --encoder_length=128 --decoder_length=16'
+  count_flops.main([mini, *flags.split()])
   text = capsys.readouterr().out
-  assert 'T5 1.1 tiny: 1.1 M parameters' in text
+  assert 'mini.gin: 1.0 M parameters' in text
   [line] = [x for x in text.splitlines() if 'ADAPT over uniform' in x]
   assert 0 < float(line.split('+')[1].rstrip('%')) < 0.1
 
@@ -48,8 +68,8 @@ def test_a_training_step_counts_what_arithmetic_says(tools):
 
   rows, L, T = 2, 64, 32
   batch = tools.full_batch(rows, L, T)
-  config = tools.flan_config(
-    'small', num_encoder_layers=2, num_decoder_layers=2
+  config = tools.read_config(
+    tools.SMALL, num_encoder_layers=2, num_decoder_layers=2
   )
   network = make_network(config)
   _, matmul = count_flops.train_step_flops(
@@ -78,7 +98,7 @@ def test_remat_costs_about_one_more_forward(tools):
   batch = tools.full_batch(2, 64, 16)
 
   def count(**changes):
-    config = tools.flan_config('tiny', vocab_size=64, **changes)
+    config = tools.read_config('models/tiny.gin', vocab_size=64, **changes)
     network = make_network(config)
     return count_flops.train_step_flops(
       network, uniform.make(), batch, segments=1
@@ -93,8 +113,11 @@ def test_scanned_and_unrolled_layers_count_the_same(tools):
   from jaxcurate.models.t5 import make_network
 
   def count(scan):
-    config = tools.flan_config(
-      'tiny', scan_layers=scan, num_encoder_layers=3, num_decoder_layers=2
+    config = tools.read_config(
+      'models/tiny.gin',
+      scan_layers=scan,
+      num_encoder_layers=3,
+      num_decoder_layers=2,
     )
     return count_flops.scoring_flops(make_network(config), 1, 128, 2)[1]
 
@@ -117,18 +140,18 @@ def test_lengths_are_repeatable_and_cut(tools):
   assert lengths == tools.lognormal_lengths(1000, longest=400, seed=1)
   assert max(lengths) == 400
   assert 150 < np.median(lengths) < 210
-  with pytest.raises(ValueError, match='known: small, base'):
-    tools.flan_config('huge')
+  with pytest.raises(ValueError, match='shipped files are'):
+    tools.read_config('models/huge.gin')
 
 
-def test_scoring_benchmark_runs(capsys, tmp_path):
+def test_scoring_benchmark_runs(capsys, tmp_path, mini):
   import bench_scoring
 
   output = tmp_path / 'figures.json'
-  flags = '--size=tiny --rounds=2 --full=8 --documents=12 --rows=8'
-  bench_scoring.main([*flags.split(), f'--output={output}'])
+  flags = '--rounds=2 --full=8 --documents=12 --rows=8 --max_length=128'
+  bench_scoring.main([mini, *flags.split(), f'--output={output}'])
   text = capsys.readouterr().out
-  assert 'Full rows of 512 tokens' in text
+  assert 'Full rows of 128 tokens' in text
   assert 'rate of multiply-adds over jnp.dot' in text
   found = json.loads(output.read_text())
   assert len(found['real']['over_dot']) == 2
@@ -150,12 +173,12 @@ def test_scoring_benchmark_reads_a_corpus(tools, tmp_path):
     bench_scoring.main([f'--input={corpus}'])
 
 
-def test_training_benchmark_runs(capsys, tmp_path):
+def test_training_benchmark_runs(capsys, tmp_path, mini):
   import bench_training
 
   output = tmp_path / 'figures.json'
-  flags = '--size=tiny --rounds=2 --rows=2 --encoder_length=32'
-  bench_training.main([*flags.split(), f'--output={output}'])
+  flags = '--rounds=2 --rows=2 --encoder_length=32 --decoder_length=16'
+  bench_training.main([mini, *flags.split(), f'--output={output}'])
   text = capsys.readouterr().out
   assert 'ADAPT over uniform, CPU seconds per round' in text
   costs = json.loads(output.read_text())['costs']
