@@ -35,7 +35,9 @@ def run(
   rows_per_batch: int = 32,
   encoder_length: int = 512,
   max_segments: int = 8,
+  format: str | None = None,
   task: str | None = None,
+  task_module: str | None = None,
   split: str = 'validation',
   text_field: str = 'text',
   id_field: str = 'id',
@@ -49,6 +51,7 @@ def run(
 
   Args:
     inputs: globs, files, folders or URLs; or `task` and `split`.
+    format, task_module: see `inputs.open_documents`.
     output: folder for eval.parquet and manifest.json.
     model: checkpoint folder, 'judge' or 'hf:owner/name'.
     vocabulary: spiece.model or 'bytes'; None for the model's own.
@@ -70,7 +73,9 @@ def run(
   )
   corpus = inputs_lib.open_documents(
     inputs=inputs,
+    format=format,
     task=task,
+    task_module=task_module,
     split=split,
     text_field=text_field,
     id_field=id_field,

@@ -26,7 +26,11 @@ FLAGS = {
   ),
   'output': Flag('folder to write; running again continues it'),
   'task': Flag('a registered seqio Task or Mixture instead of --input'),
+  'task_module': Flag('Python module that registers the task'),
   'split': Flag('split of the task'),
+  'format': Flag(
+    'jsonl, parquet, text or tfrecord (default: by the extension of each file)'
+  ),
   'text_field': Flag('column of the text (default "text")'),
   'id_field': Flag('column of the id (default "id"; made up when missing)'),
   'domain_field': Flag('column of the domain (default "domain")'),
@@ -58,8 +62,8 @@ FLAGS = {
   'baseline': Flag('run to compare with (default "uniform")'),
 }
 _CORPUS = (
-  'input', 'task', 'split', 'text_field', 'id_field', 'domain_field',
-  'on_bad_row',
+  'input', 'format', 'task', 'task_module', 'split', 'text_field',
+  'id_field', 'domain_field', 'on_bad_row',
 )  # fmt: skip
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
@@ -90,26 +94,23 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
 }  # fmt: skip
 _EXAMPLES = {
-  'score': (
-    'jaxcurate score --method=ask_llm --method=density'
-    " --input='docs/*.jsonl.gz' --output=scores"
-  ),
-  'sample': (
-    'jaxcurate sample --method=inverse_propensity --by=density --input=scores'
-    ' --budget=0.2 --output=kept'
-  ),
-  'train': (
-    'jaxcurate train --model=models/tiny.gin --weighting=adapt'
-    " --input='docs/*.jsonl.gz' --selection=kept --anchors=good.jsonl"
-    ' --steps=1000 --output=model'
-  ),
-  'evaluate': (
-    'jaxcurate evaluate --model=model --input=held_out.jsonl --output=evaluated'
-  ),
-  'report': (
-    'jaxcurate report --input=scores --input=kept --input=model --output=report'
-  ),
-  'demo': 'jaxcurate demo',
+  'score': r"""
+  jaxcurate score --method=ask_llm --method=density \
+    --input='docs/*.jsonl.gz' --output=scores""",
+  'sample': r"""
+  jaxcurate sample --method=inverse_propensity --by=density \
+    --input=scores --budget=0.2 --output=kept""",
+  'train': r"""
+  jaxcurate train --model=models/tiny.gin --weighting=adapt --steps=1000 \
+    --input='docs/*.jsonl.gz' --selection=kept --anchors=good.jsonl \
+    --output=model""",
+  'evaluate': r"""
+  jaxcurate evaluate --model=model/model --input=held_out.jsonl \
+    --output=evaluated""",
+  'report': r"""
+  jaxcurate report --input=scores --input=kept --input=model --output=report""",
+  'demo': r"""
+  jaxcurate demo""",
 }
 
 
@@ -118,12 +119,13 @@ def parser(command: str) -> argparse.ArgumentParser:
   description, names = COMMANDS[command]
   made = argparse.ArgumentParser(
     prog=f'jaxcurate {command}',
+    usage=f'jaxcurate {command} [flags] [--gin.NAME=value ...]',
     description=description,
-    epilog=f'example:\n  {_EXAMPLES[command]}\n\n'
-    'Every setting of a method is a Gin binding, e.g.'
-    ' --gin.ask_llm.make.max_length=256;\nthe files under methods/ list them'
-    ' with their sources. Exit codes: 0 done, 1 failed,\n2 bad usage, 75'
-    ' interrupted with everything committed.',
+    epilog=f'example:{_EXAMPLES[command]}\n\n'
+    'Every setting of a method is a Gin binding, e.g.\n'
+    '--gin.ask_llm.make.max_length=256; the files under methods/ list them'
+    ' with\ntheir sources. Exit codes: 0 done, 1 failed, 2 bad usage, 75'
+    ' interrupted with\neverything committed.',
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
@@ -165,15 +167,16 @@ def macro_lines(flags: argparse.Namespace, command: str) -> str:
   lines = []
   for name in COMMANDS[command][1]:
     value: Any = getattr(flags, name)
-    if value is None or (name == 'model' and _is_gin(value)):
+    if value is None or (name == 'model' and _is_network(value, command)):
       continue
     lines.append(f'{name.upper()} = {value!r}')
   return ''.join(line + '\n' for line in lines)
 
 
-def _is_gin(model: str) -> bool:
-  """Whether --model names a Gin file rather than weights."""
-  return model.endswith('.gin') and not pathlib.Path(model).is_dir()
+def _is_network(model: str, command: str) -> bool:
+  """Whether --model is a Gin file: a network without weights, to train."""
+  is_file = model.endswith('.gin') and not pathlib.Path(model).is_dir()
+  return is_file and command == 'train'
 
 
 def parse_run(
@@ -196,7 +199,7 @@ def parse_run(
   files = [f'runs/{command}.gin', *flags.gin_file]
   text = macro_lines(flags, command)
   model = getattr(flags, 'model', None)
-  if model is not None and _is_gin(model):
+  if model is not None and _is_network(model, command):
     files.append(model)
   if kind is not None and methods:
     method_files, lines = gin_files.method_binding(kind, methods)

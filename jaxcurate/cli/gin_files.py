@@ -11,6 +11,7 @@ import importlib
 import importlib.resources
 import logging
 import pathlib
+import re
 import tokenize
 from typing import Any
 
@@ -18,8 +19,7 @@ import gin
 
 from jaxcurate.io.errors import UserError
 
-# Folder of a method's module, by the flag that names it.
-KINDS = {'method': ('scorers', 'samplers'), 'weighting': ('weightings',)}
+_REQUIRED = re.compile(r'(\S+?)(/macro\.value)? set to `%gin\.REQUIRED`')
 
 
 def configs_folder() -> pathlib.Path:
@@ -93,7 +93,8 @@ def parse(
       error.
   """
   gin.clear_config()
-  for folder in ('.', *search_paths, str(configs_folder())):
+  before = list(gin.config._LOCATION_PREFIXES)  # Gin itself only ever appends
+  for folder in (*search_paths, str(configs_folder())):
     gin.add_config_file_search_path(folder)
   logging.disable(logging.ERROR)  # Gin logs each search path that it tries
   try:
@@ -110,6 +111,7 @@ def parse(
     raise UserError(f'gin: {_first_line(error)}') from error
   finally:
     logging.disable(logging.NOTSET)
+    gin.config._LOCATION_PREFIXES[:] = before
 
 
 def _first_line(error: BaseException) -> str:
@@ -128,6 +130,10 @@ def _explain(error: BaseException) -> str:
       for path in configs_folder().glob('*/*.gin')
     )
     return f'gin: {message}; shipped files are {", ".join(shipped)}'
+  if required := _REQUIRED.search(message):
+    name, is_macro = required.groups()
+    flag = f'--{name.lower()}=... or --gin.{name}=...' if is_macro else ''
+    return f'{name} has no value; give {flag or f"--gin.{name}=..."}'
   if 'No configurable matching' in message:
     return (
       f'gin: {message}; bind a function of a file in use, e.g.'
@@ -137,19 +143,8 @@ def _explain(error: BaseException) -> str:
 
 
 def call(run: Callable[..., Any], **arguments: Any) -> Any:
-  """Calls the run function with everything that was bound, and `arguments`.
-
-  Raises:
-    UserError: a required value is missing.
-  """
-  try:
-    return gin.get_configurable(run)(**arguments)
-  except RuntimeError as error:
-    if 'Required bindings' not in str(error) and 'REQUIRED' not in str(error):
-      raise
-    raise UserError(
-      f'gin: {_first_line(error)}; see `jaxcurate COMMAND --help`'
-    ) from error
+  """Calls the run function with everything that was bound, and `arguments`."""
+  return gin.get_configurable(run)(**arguments)
 
 
 def resolved() -> str:

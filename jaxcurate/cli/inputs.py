@@ -38,8 +38,19 @@ def open_documents(
   domain_field: str,
   on_bad_row: str,
   vector_field: str | None = None,
+  format: str | None = None,
+  task_module: str | None = None,
 ) -> readers.Corpus:
   """The corpus of --input, or of --task.
+
+  Args:
+    inputs: globs, files, folders or URLs.
+    task: a seqio Task or Mixture instead.
+    split: of the task.
+    text_field, id_field, domain_field, vector_field: columns.
+    on_bad_row: 'stop' or 'skip'.
+    format: of the inputs; None goes by the extension of each file.
+    task_module: Python module that registers the task.
 
   Raises:
     UserError: neither or both are given, or nothing is found.
@@ -50,7 +61,14 @@ def open_documents(
     from jaxcurate.data import seqio_tasks  # seqio takes seconds to import
 
     return seqio_tasks.open_task(
-      task, split=split, text_field=text_field, on_bad_row=on_bad_row
+      task,
+      split=split,
+      module=task_module,
+      text_field=text_field,
+      id_field=id_field,
+      domain_field=domain_field,
+      vector_field=vector_field,
+      on_bad_row=on_bad_row,
     )
   return readers.open_corpus(
     [inputs] if isinstance(inputs, str) else list(inputs),
@@ -58,7 +76,8 @@ def open_documents(
     id_field=id_field,
     domain_field=domain_field,
     vector_field=vector_field,
-    on_bad_row=on_bad_row,  # type: ignore[arg-type]
+    on_bad_row=on_bad_row,
+    format=format,
   )
 
 

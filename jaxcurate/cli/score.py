@@ -40,7 +40,9 @@ def run(
   model: str = 'judge',
   vocabulary: str | None = None,
   template: Sequence[str] = (),
+  format: str | None = None,
   task: str | None = None,
+  task_module: str | None = None,
   split: str = 'train',
   text_field: str = 'text',
   id_field: str = 'id',
@@ -62,7 +64,9 @@ def run(
     model: checkpoint folder, 'judge' or 'hf:owner/name'.
     vocabulary: spiece.model or 'bytes'; None for the model's own.
     template: prompt files for ask_llm, see `inputs.read_templates`.
-    task: seqio task instead of inputs; split: its split.
+    format: of the inputs; None goes by the extension.
+    task: seqio task instead of inputs, registered by `task_module`.
+    split: its split.
     text_field, id_field, domain_field: columns.
     on_bad_row: 'stop' or 'skip'.
     mesh: devices of this host, e.g. 'data=4,model=2'.
@@ -91,7 +95,9 @@ def run(
     raise UserError(f'methods want several vector columns: {sorted(columns)}')
   corpus = inputs_lib.open_documents(
     inputs=inputs,
+    format=format,
     task=task,
+    task_module=task_module,
     split=split,
     text_field=text_field,
     id_field=id_field,

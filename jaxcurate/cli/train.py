@@ -64,7 +64,9 @@ def run(
   checkpoint_every: int | None = 1000,
   max_checkpoints: int = 3,
   holdout_share: float = 0.01,
+  format: str | None = None,
   task: str | None = None,
+  task_module: str | None = None,
   split: str = 'train',
   text_field: str = 'text',
   id_field: str = 'id',
@@ -79,6 +81,7 @@ def run(
 
   Args:
     inputs: globs, files, folders or URLs; or `task` and `split`.
+    format, task_module: see `inputs.open_documents`.
     output: folder of the run; a run found there is continued.
     methods: one weighting's `make` function.
     steps: optimizer steps in all.
@@ -126,6 +129,8 @@ def run(
     )
   open_documents = functools.partial(
     inputs_lib.open_documents,
+    format=format,
+    task_module=task_module,
     split=split,
     text_field=text_field,
     id_field=id_field,
@@ -141,6 +146,9 @@ def run(
     'fields': fields,
     'rows': [rows_per_batch, encoder_length, max_segments, windowing],
     'step': [normaliser, accumulate, z_loss, chunk_tokens, dropout_seed],
+    'selection': selection,
+    'anchors': list(anchors),
+    'eval_inputs': list(eval_inputs),
     'holdout_share': holdout_share,
     'schedule_steps': schedule_steps,
     'seed': seed,

@@ -1,0 +1,94 @@
+"""A small corpus, a tiny model, and a way to run commands in process."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+
+from jaxcurate.cli import main as cli
+
+NUM_DOCUMENTS = 30
+
+
+class Result(NamedTuple):
+  """What a command left on the terminal."""
+
+  code: int
+  out: str
+  err: str
+
+  @property
+  def last(self) -> str:
+    """The last line on stderr."""
+    return self.err.rstrip('\n').splitlines()[-1] if self.err else ''
+
+
+@pytest.fixture(scope='session')
+def documents():
+  """Rows of natural text with ids and two domains."""
+  from pydoc_data import topics
+
+  words = ' '.join(topics.topics.values()).split()
+  return [
+    {
+      'id': f'doc{i}',
+      'text': ' '.join(words[60 * i : 60 * i + 25 + i]),
+      'domain': 'ab'[i % 2],
+    }
+    for i in range(NUM_DOCUMENTS)
+  ]
+
+
+@pytest.fixture(scope='session')
+def corpus(documents, tmp_path_factory):
+  """The documents as one JSON Lines file."""
+  path = tmp_path_factory.mktemp('corpus') / 'docs.jsonl'
+  path.write_text(''.join(json.dumps(row) + '\n' for row in documents))
+  return path
+
+
+@pytest.fixture
+def run(capsys):
+  """run('score', '--input=...') -> Result."""
+
+  def call(*argv) -> Result:
+    capsys.readouterr()
+    code = cli.main([str(argument) for argument in argv])
+    out, err = capsys.readouterr()
+    return Result(code, out, err)
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def ask_llm(tiny_model):
+  """Arguments of a cheap `jaxcurate score`, without --input and --output."""
+  return (
+    'score',
+    '--method=ask_llm',
+    f'--model={tiny_model}',
+    '--gin.ask_llm.make.max_length=200',
+  )
+
+
+@pytest.fixture(scope='session')
+def scores(ask_llm, corpus, tmp_path_factory):
+  """A finished score table of the corpus."""
+  output = tmp_path_factory.mktemp('scores') / 'scores'
+  assert cli.main([*ask_llm, f'--input={corpus}', f'--output={output}']) == 0
+  return output
+
+
+def keeps_one_line(result, *words) -> bool:
+  """Whether a command failed with one line that holds all the words."""
+  assert result.code == 1, result
+  assert result.last.startswith('jaxcurate: '), result.err
+  for word in words:
+    assert str(word) in result.last, result.last
+  return 'Traceback' not in result.err
+
+
+@pytest.fixture(scope='session')
+def fails_clearly():
+  """(result, *words) -> it failed with one line that holds the words."""
+  return keeps_one_line
