@@ -25,8 +25,8 @@ def make_config():
       'num_heads': 2,
       'head_dim': 8,
       'mlp_dim': 20,
-      'num_encoder_layers': 2,
-      'num_decoder_layers': 2,
+      'num_encoder_layers': 1,
+      'num_decoder_layers': 1,
       'activations': ('gelu', 'linear'),
     }
     return t5.T5Config(**{**fields, **changes})

@@ -36,8 +36,8 @@ def test_a_gap_is_refused():
 
 
 def test_stack_makes_the_scanned_network_s_tree(make_config):
-  plain = t5.make_network(make_config())
-  scanned = t5.make_network(make_config(scan_layers=True))
+  plain = t5.make_network(make_config(num_encoder_layers=2))
+  scanned = t5.make_network(make_config(num_encoder_layers=2, scan_layers=True))
   key = jax.random.key(0)
   shapes = jax.eval_shape(plain.init, key)
   stacked = jax.eval_shape(scanned.init, key)

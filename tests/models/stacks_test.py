@@ -38,7 +38,7 @@ def _sown(config, params, rngs=None):
 
 
 def test_scan_and_remat_change_nothing(make_config, strong):
-  plain = make_config()
+  plain = make_config(num_encoder_layers=2, num_decoder_layers=2)
   params = strong(t5.make_network(plain))
   scanned = dataclasses.replace(plain, scan_layers=True, remat=True)
 
@@ -62,7 +62,9 @@ def test_scan_and_remat_change_nothing(make_config, strong):
 
 @pytest.mark.parametrize('scan', [False, True])
 def test_initial_trees_have_t5x_s_names(make_config, scan):
-  network = t5.make_network(make_config(scan_layers=scan))
+  network = t5.make_network(
+    make_config(num_encoder_layers=2, num_decoder_layers=2, scan_layers=scan)
+  )
   shapes = jax.eval_shape(network.init, jax.random.key(0))
   names = {'/'.join(p): s.shape for p, s in parameters.flatten(shapes).items()}
   if not scan:
@@ -86,7 +88,7 @@ def test_initial_trees_have_t5x_s_names(make_config, scan):
 
 
 def test_interceptors_can_sow_in_scanned_layers(make_config, strong):
-  config = make_config(scan_layers=True)
+  config = make_config(num_encoder_layers=2, scan_layers=True)
   params = strong(t5.make_network(config))
 
   def sow_inputs(next_call, args, kwargs, context):
@@ -118,7 +120,7 @@ def test_dropout_only_with_a_key(make_config, strong):
 
 
 def test_scanned_layers_drop_differently(make_config, strong):
-  config = make_config(dropout_rate=0.5, scan_layers=True)
+  config = make_config(num_encoder_layers=2, dropout_rate=0.5, scan_layers=True)
   params = strong(t5.make_network(config))
 
   def sow_kept(next_call, args, kwargs, context):
