@@ -153,11 +153,14 @@ def _make_scorers(
   template: Sequence[str],
 ) -> list[Scorer]:
   """Calls every method; a setting it refuses is the user's to change."""
+  asks = [make for make in methods if make.__module__.endswith('.ask_llm')]
+  if template and not asks:
+    raise UserError('--template is for --method=ask_llm; drop it, or add that')
   templates = inputs_lib.read_templates(template)
   scorers = []
   for make in methods:
     own: dict[str, Any] = {}
-    if templates and make.__module__.endswith('.ask_llm'):
+    if templates and make in asks:
       plain = templates.get('')
       own = {'criteria': templates} if plain is None else {'template': plain}
     try:
