@@ -77,9 +77,8 @@ def test_summary_sees_the_whole_corpus_and_leaves_no_scratch(tmp_path, small):
 
 def test_summary_sample_does_not_depend_on_the_chunks(tmp_path, small):
   small.write_corpus(tmp_path / 'in')
-  one = small.run(
-    tmp_path / 'in', tmp_path / 'a', scorers=[rank_of_mean(small)]
-  )
+  scorers = [rank_of_mean(small)]
+  one = small.run(tmp_path / 'in', tmp_path / 'a', scorers=scorers)
   two = small.run(
     tmp_path / 'in',
     tmp_path / 'b',
