@@ -85,14 +85,11 @@ def test_memory_is_one_tile():
     mask = jnp.ones(len(reference), bool)
     return kernel_density.gaussian_sums(query, reference, mask, 0.5)
 
-  sizes = []
-  for num in (8_192, 32_768):
-    shape = jax.ShapeDtypeStruct((num, 8), jnp.float32)
-    compiled = jax.jit(sums).lower(shape, shape).compile()
-    memory = compiled.memory_analysis()
-    assert memory is not None
-    sizes.append(memory.temp_size_in_bytes)
-  assert sizes[1] < 3 * sizes[0] < 300 * 2**20
+  shape = jax.ShapeDtypeStruct((32_768, 8), jnp.float32)
+  memory = jax.jit(sums).lower(shape, shape).compile().memory_analysis()
+  assert memory is not None
+  # The whole kernel matrix would be 4 GiB, a tile is 32 MiB.
+  assert memory.temp_size_in_bytes < 40 * 2**20
 
 
 def test_lowers_for_tpu():
