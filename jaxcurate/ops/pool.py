@@ -8,13 +8,14 @@ l / (1 + ... + n). Bidirectional states are pooled by their plain mean.
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 from jaxcurate.ops import segments
 
 
 def position_weighted_pool(
   states_BxLxD: Float[Array, 'B L D'],
-  segment_ids_BxL: Int[Array, 'B L'],
+  segment_ids_BxL: Int[Array | np.ndarray, 'B L'],
   num_segments: int,
 ) -> Float[Array, 'B S D']:
   """Mean of a segment's states, weighted by position.
@@ -43,7 +44,7 @@ def position_weighted_pool(
 
 def mean_pool(
   states_BxLxD: Float[Array, 'B L D'],
-  segment_ids_BxL: Int[Array, 'B L'],
+  segment_ids_BxL: Int[Array | np.ndarray, 'B L'],
   num_segments: int,
 ) -> Float[Array, 'B S D']:
   """Plain mean of a segment's states.
@@ -67,7 +68,9 @@ def mean_pool(
 
 
 def _weighted_mean(
-  states_BxLxD: Array, weight_BxLxS: Array, segment_ids_BxL: Array
+  states_BxLxD: Array,
+  weight_BxLxS: Array,
+  segment_ids_BxL: Array | np.ndarray,
 ) -> Array:
   real_BxLx1 = (segment_ids_BxL > 0)[:, :, None]
   # HIGHEST: accelerators otherwise round float32 operands to bfloat16.

@@ -7,10 +7,11 @@ shard over rows and run on every accelerator, where scatters are slow.
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+import numpy as np
 
 
 def membership(
-  segment_ids_BxL: Int[Array, 'B L'], num_segments: int
+  segment_ids_BxL: Int[Array | np.ndarray, 'B L'], num_segments: int
 ) -> Bool[Array, 'B L S']:
   """Which token belongs to which segment.
 
@@ -29,7 +30,7 @@ def membership(
 
 def segment_sum(
   values_BxT: Float[Array, 'B T'],
-  segment_ids_BxT: Int[Array, 'B T'],
+  segment_ids_BxT: Int[Array | np.ndarray, 'B T'],
   num_segments: int,
 ) -> Float[Array, 'B S']:
   """Sum of the values of each segment's tokens; padding is never read.
@@ -51,7 +52,8 @@ def segment_sum(
 
 
 def segment_values(
-  values_BxS: Float[Array, 'B S'], segment_ids_BxT: Int[Array, 'B T']
+  values_BxS: Float[Array, 'B S'],
+  segment_ids_BxT: Int[Array | np.ndarray, 'B T'],
 ) -> Float[Array, 'B T']:
   """Gives every token the value of its segment, and padding 0.
 

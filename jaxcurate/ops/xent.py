@@ -10,12 +10,13 @@ import functools
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
+import numpy as np
 
 
 def token_log_prob(
   states_BxTxD: Float[Array, 'B T D'],
   head_DxV: Float[Array, 'D V'],
-  targets_BxT: Int[Array, 'B T'],
+  targets_BxT: Int[Array | np.ndarray, 'B T'],
   *,
   chunk_tokens: int | None = None,
 ) -> tuple[Float[Array, 'B T'], Float[Array, 'B T']]:
@@ -51,7 +52,7 @@ def token_log_prob(
   num_chunks = -(-length // chunk)
   padding = num_chunks * chunk - length
 
-  def split(values: Array) -> Array:
+  def split(values: Array | np.ndarray) -> Array:
     padded = jnp.pad(
       values, ((0, 0), (0, padding)) + ((0, 0),) * (values.ndim - 2)
     )
@@ -70,7 +71,7 @@ def token_log_prob(
 
 
 def _log_prob(
-  head_DxV: Array, chunk: tuple[Array, Array]
+  head_DxV: Array, chunk: tuple[Array, Array | np.ndarray]
 ) -> tuple[Array, Array]:
   states_BxTxD, targets_BxT = chunk
   logits_BxTxV = jnp.einsum(

@@ -7,6 +7,7 @@ made and on nothing else, so that a resumed run repeats an uninterrupted one.
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import logging
 import os
 import pathlib
 import signal
@@ -93,6 +94,7 @@ def run(
     UserError: the loss is not finite, the data end too early, or the
       checkpoint does not fit.
   """
+  _report_determinism()
   checkpoints = Checkpoints(checkpoint_folder, max_to_keep=plan.max_checkpoints)
   with contextlib.ExitStack() as stack:
     stack.callback(checkpoints.close)
@@ -162,6 +164,18 @@ def run(
       for folder, result in zip(folders, results, strict=True):
         evaluation.write_eval(pathlib.Path(folder) / 'eval.parquet', result)
   return state
+
+
+def _report_determinism() -> None:
+  flag = '--xla_gpu_deterministic_ops=true'
+  if jax.default_backend() == 'gpu' and flag not in os.environ.get(
+    'XLA_FLAGS', ''
+  ):
+    logging.getLogger(__name__).warning(
+      'a resumed run repeats an uninterrupted one bit for bit only with'
+      ' XLA_FLAGS=%s',
+      flag,
+    )
 
 
 def _next(iterator: Batches, step: int) -> Batch:
