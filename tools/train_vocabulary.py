@@ -5,7 +5,8 @@ From the machine's own documentation (split 'judge') and JSON Lines files
 given by --input, which must be open for redistribution. Command of the
 shipped one, with the open files of the project's data folder:
 
-  python tools/train_vocabulary.py --output=jaxcurate/models/judge/spiece.model \\
+  J=jaxcurate/models/judge
+  python tools/train_vocabulary.py --output=$J/spiece.model \\
     --input=python_peps.jsonl.gz --input=classic_books.jsonl.gz ...
 """
 
