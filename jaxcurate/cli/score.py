@@ -209,9 +209,11 @@ def _settings(
 def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
   """What came out, and the next command."""
   skipped = ', '.join(f'{n} {why}' for why, n in manifest['skipped'].items())
+  without = manifest['diagnostics']['without_score']
   print(
     f'{output}: {manifest["num_rows"]} documents, columns {", ".join(names)}'
     + (f'; skipped {skipped}' if skipped else '')
+    + ''.join(f'; {n} without {name}' for name, n in without.items())
     + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
   )
   method = 'inverse_propensity' if names[0].startswith('density') else 'top_k'

@@ -153,7 +153,7 @@ class Corpus:
     self, source: Source, raws: Iterator[tuple[int, Raw]], block_rows: int
   ) -> Iterator[Block]:
     block, places = None, {}
-    for row, raw in raws:
+    for row, raw in _readable(source, raws):
       if block is None or row >= block.start + block_rows:
         if block is not None:
           yield block._replace(end=block.start + block_rows)
@@ -222,6 +222,22 @@ def open_corpus(
   fields = Fields(text_field, id_field, domain_field, vector_field)
   sources = formats.sources_of(found, fields, format)
   return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
+
+
+def _readable(
+  source: Source, raws: Iterator[tuple[int, Raw]]
+) -> Iterator[tuple[int, Raw]]:
+  """The rows; a disk or network that fails is named with the row."""
+  row = -1
+  try:
+    for row, raw in raws:
+      yield row, raw
+  except OSError as error:
+    raise UserError(
+      f'{source.place(row + 1)}: cannot be read ({error.strerror or error});'
+      ' check the file and the disk or network it lies on, then run the same'
+      ' command again'
+    ) from error
 
 
 def _has_rows(source: Source) -> bool:

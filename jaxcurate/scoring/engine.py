@@ -14,7 +14,6 @@ them, and a last pass writes the table (`scoring.summaries`).
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 import concurrent.futures
-import time
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -23,12 +22,13 @@ import numpy as np
 
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
-from jaxcurate.scoring import forward
+from jaxcurate.io.errors import UserError
+from jaxcurate.scoring import chunks, forward
 from jaxcurate.scoring import parts as parts_lib
+from jaxcurate.scoring.chunks import Block
 from jaxcurate.types import Features, Scorer, Vocabulary
 
 SCRATCH = '.scratch'
-MAX_CHUNK_ROWS = 65_536
 CHUNK_SECONDS = 60.0
 
 
@@ -38,15 +38,6 @@ class Progress(NamedTuple):
   documents: int
   tokens: int
   file: str
-
-
-class _Block(NamedTuple):
-  """A block ready for the devices."""
-
-  block: readers.Block
-  num_tokens: np.ndarray
-  counts: dict[str, list[int]]  # pass -> examples per document
-  prepared: dict[str, forward.Prepared]
 
 
 def score_corpus(
@@ -93,7 +84,7 @@ def score_corpus(
     for name, features in passes.items()
     if features.column is None
   }
-  chunk = _Chunk(output, chunk_seconds)
+  chunk = chunks.Chunk(output, chunk_seconds)
   blocks = corpus.blocks(
     block_rows=block_rows,
     shard=shard,
@@ -105,6 +96,8 @@ def score_corpus(
   try:
     for ready in _prepared_ahead(blocks, passes, vocabulary):
       columns = _score_block(ready, scorers, passes, forwards)
+      if corpus.on_bad_row == 'stop':
+        _refuse_broken_scores(ready, scorers, columns)
       cost = {n: forwards[n].cost(p) for n, p in ready.prepared.items()}
       chunk.add(ready, columns, cost)
       documents += len(ready.block.rows)
@@ -119,7 +112,7 @@ def _prepared_ahead(
   blocks: Iterator[readers.Block],
   passes: Mapping[str, Features],
   vocabulary: Vocabulary,
-) -> Iterator[_Block]:
+) -> Iterator[Block]:
   """Prepares the next block on a thread while the caller uses this one."""
   host = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
@@ -138,7 +131,7 @@ def _prepared_ahead(
 
 def _prepare(
   block: readers.Block, passes: Mapping[str, Features], vocabulary: Vocabulary
-) -> _Block:
+) -> Block:
   """Tokenises and packs one block."""
   ids = [row.id for row in block.rows]
   texts = [row.text for row in block.rows]
@@ -153,11 +146,11 @@ def _prepare(
       features, [example for examples in documents for example in examples]
     )
   num_tokens = np.array([len(t) for t in tokens], np.int32)
-  return _Block(block, num_tokens, counts, prepared)
+  return Block(block, num_tokens, counts, prepared)
 
 
 def _score_block(
-  ready: _Block,
+  ready: Block,
   scorers: Sequence[Scorer],
   passes: Mapping[str, Features],
   forwards: Mapping[str, forward.Forward],
@@ -187,6 +180,26 @@ def _score_block(
   return columns
 
 
+def _refuse_broken_scores(
+  ready: Block, scorers: Sequence[Scorer], columns: Mapping[str, np.ndarray]
+) -> None:
+  """Raises where a document went through the network and NaN came out."""
+  for scorer in scorers:
+    counts = ready.counts.get(scorer.features.name)
+    names = scorer.columns if scorer.summary is None else [scorer.features.name]
+    for name in names if counts else ():
+      values = columns[name].reshape(len(counts), -1)
+      broken = ~np.isfinite(values).all(axis=1) & (np.array(counts) > 0)
+      if broken.any():
+        row = int(broken.argmax())
+        raise UserError(
+          f'{ready.block.file}: id {ready.block.rows[row].id!r}: {name} is'
+          f' {values[row][~np.isfinite(values[row])][0]}; the weights are'
+          ' damaged or overflow: try --dtype=float32 or another --model, or'
+          ' leave such documents without a score with --on_bad_row=skip'
+        )
+
+
 def _by_document(
   features: Features, counts: list[int], outputs: dict[str, np.ndarray]
 ) -> list[dict[str, Any] | None]:
@@ -206,86 +219,3 @@ def _stacked(vectors: list[np.ndarray | None]) -> np.ndarray:
   return np.array(
     [missing if v is None else v for v in vectors], np.float32
   ).reshape(len(vectors), width)
-
-
-class _Chunk:
-  """Consecutive blocks of one file on their way to disk.
-
-  A class because blocks arrive one by one and leave together.
-  """
-
-  def __init__(self, output: epath.PathLike, seconds: float):
-    self._output, self._seconds = output, seconds
-    self._started = time.monotonic()
-    self._blocks: list[tuple[_Block, dict[str, np.ndarray], dict]] = []
-
-  def add(
-    self,
-    ready: _Block,
-    columns: dict[str, np.ndarray],
-    cost: dict[str, float],
-  ) -> None:
-    """Takes a block; commits when the chunk is full, late or broken off."""
-    if self._blocks:
-      before = self._blocks[-1][0].block
-      if (before.file, before.end) != (ready.block.file, ready.block.start):
-        self.commit()
-    self._blocks.append((ready, columns, cost))
-    rows = ready.block.end - self._blocks[0][0].block.start
-    late = time.monotonic() - self._started > self._seconds
-    if rows >= MAX_CHUNK_ROWS or late or ready.block.last:
-      self.commit()
-
-  def commit(self) -> None:
-    """Writes what has arrived, if anything."""
-    if not self._blocks:
-      return
-    first, last = self._blocks[0][0].block, self._blocks[-1][0].block
-    skipped: dict[str, int] = {}
-    for ready, _, _ in self._blocks:
-      for reason, count in ready.block.skipped.items():
-        skipped[reason] = skipped.get(reason, 0) + count
-    packs = [p for r, _, _ in self._blocks for p in r.prepared.values()]
-    rows = [row for r, _, _ in self._blocks for row in r.block.rows]
-    columns = {
-      'id': np.array([row.id for row in rows], object),
-      'domain': np.array([row.domain for row in rows], object),
-      'num_tokens': np.concatenate([r.num_tokens for r, _, _ in self._blocks]),
-    }
-    for name in self._blocks[0][1]:
-      columns[name] = _concatenated([c[name] for _, c, _ in self._blocks])
-    now = time.monotonic()
-    parts_lib.commit(
-      self._output,
-      parts_lib.Part(
-        file=first.file,
-        start=first.start,
-        end=last.end,
-        last=last.last,
-        skipped=skipped,
-        num_rows=len(rows),
-        tokens=sum(p.tokens for p in packs),
-        slots=sum(p.slots for p in packs),
-        flops={
-          name: sum(cost[name] for _, _, cost in self._blocks)
-          for name in self._blocks[0][2]
-        },
-        seconds=now - self._started,
-      ),
-      columns,
-    )
-    self._blocks = []
-    self._started = now
-
-
-def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
-  """Concatenation that lets blocks without any vector take others' width."""
-  width = max((a.shape[1] for a in arrays if a.ndim == 2), default=None)
-  if width is None:
-    return np.concatenate(arrays)
-  return np.concatenate(
-    [
-      a if a.shape[1] == width else np.full((len(a), width), np.nan, np.float32)
-      for a in arrays
-    ]
-  )

@@ -83,9 +83,10 @@ def score(
   _wait('scored')
   parts = parts_lib.committed(first)
   if not sum(part.num_rows for part in parts):
+    skipped = ', '.join(f'{n} {why}' for why, n in _skipped(parts).items())
     raise UserError(
       'no document to score: all rows were skipped'
-      f' ({_skipped(parts)}); check --input and --text_field'
+      f' ({skipped}); check --input and --text_field'
     )
   diagnostics, summary_flops = {}, {}
   if has_summary:
@@ -99,6 +100,7 @@ def score(
     _wait('summarised')
   if shard == 0:
     _refuse_duplicates(output, parts)
+    diagnostics['without_score'] = _without_score(output, parts, units)
     found = excerpts.extremes(output, parts, units)
     excerpts.write_excerpts(corpus, found, output, block_rows)
     cost = _flops(parts, scorers, summary_flops)
@@ -138,7 +140,22 @@ def _refuse_duplicates(
   repeated = duplicates.find_duplicates(runs)
   runs.rmtree()
   if repeated:
+    for part in parts:
+      rows = f'{part.file}:{part.start}-{part.end}'
+      repeated = repeated.replace(part.name, rows)
     raise UserError(repeated)
+
+
+def _without_score(
+  output: epath.Path, parts: Sequence[parts_lib.Part], units: Mapping[str, str]
+) -> dict[str, int]:
+  """Column -> documents without a score there; columns with none left out."""
+  missing = dict.fromkeys(units, 0)
+  for part in parts:
+    table = tables.read_parquet(output / part.name, list(units))
+    for name in units:
+      missing[name] += table.column(name).null_count
+  return {name: count for name, count in missing.items() if count}
 
 
 def _manifest(

@@ -3,6 +3,7 @@
 import json
 from typing import NamedTuple
 
+import pyarrow.parquet as pq
 import pytest
 
 from jaxcurate.cli import main as cli
@@ -92,3 +93,32 @@ def keeps_one_line(result, *words) -> bool:
 def fails_clearly():
   """(result, *words) -> it failed with one line that holds the words."""
   return keeps_one_line
+
+
+@pytest.fixture
+def score(run, ask_llm, tmp_path):
+  """score(path, flags...) -> (result, output folder); blocks of two rows."""
+
+  def call(path, *flags):
+    output = tmp_path / 'out'
+    result = run(
+      *ask_llm,
+      '--gin.score.run.block_rows=2',
+      f'--input={path}',
+      f'--output={output}',
+      *flags,
+    )
+    return result, output
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def kept_ids():
+  """Score folder -> ids in its committed chunks."""
+
+  def read(output):
+    paths = sorted(output.glob('part-*.parquet'))
+    return [i for p in paths for i in pq.read_table(p)['id'].to_pylist()]
+
+  return read
