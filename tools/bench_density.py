@@ -5,11 +5,11 @@
   python tools/bench_density.py --embeddings=vectors.npy
 
 Without a model or a file of vectors: 20,000 synthetic unit vectors around 200
-clusters, d=384. All rows estimate the same quantity, the mean kernel between
-each document and all documents; embedding time is left out. The base is the
-exact Gaussian sum by the project's own tiled matrix products; NumPy's tiled
-sum is the peer. Printed beside each time: the Spearman correlation with the
-exact density, and the smallest share of near-duplicates it can resolve.
+unequal clusters, d=384. All rows estimate the same quantity, the mean kernel
+between each document and all documents; embedding time is left out. The base
+is the exact Gaussian sum by the project's own tiled matrix products; NumPy's
+tiled sum is the peer. Printed beside: the Spearman correlation with the exact
+density, and the smallest share of near-duplicates that can be resolved.
 """
 
 import argparse
@@ -35,7 +35,6 @@ from jaxcurate.types import Scorer
 
 BATCH = 4096  # documents per call, as in the engine
 NUMPY_SHARE = 10  # the peer computes one in ten documents
-# Judged by wall seconds on a quiet machine, else by CPU seconds.
 GOAL_SPEARMAN, GOAL_SPEED = 0.95, 8.0
 
 
@@ -48,12 +47,13 @@ class Estimate(NamedTuple):
 
 
 def synthetic(num: int, width: int, seed: int = 0) -> np.ndarray:
-  """Unit vectors around 200 random centres."""
+  """Unit vectors around 200 random centres of unequal shares."""
   rng = np.random.default_rng(seed)
   centres = rng.normal(size=(200, width))
   centres /= np.linalg.norm(centres, axis=1, keepdims=True)
   noise = rng.normal(size=(num, width)) / np.sqrt(width)
-  points = centres[rng.integers(0, 200, num)] + 0.6 * noise
+  share = rng.dirichlet(np.ones(200))
+  points = centres[rng.choice(200, num, p=share)] + 0.6 * noise
   norm = np.linalg.norm(points, axis=1, keepdims=True)
   return (points / norm).astype(np.float32)
 
@@ -281,15 +281,15 @@ def main() -> None:
     share = contender.resolvable_share
     shown = '-' if share is None else f'{share:.1e}'
     print(f'{contender.row.name:34}{value:>10.3f}{shown:>18}')
-  kind = 'wall' if benchmarking.is_quiet(rows[0]) else 'cpu'
-  speed = benchmarking.per_round_ratios(rows[0], rows[1], kind)
   value = agreement[rows[1].name]
-  met = value >= GOAL_SPEARMAN and min(speed) >= GOAL_SPEED
-  print(
-    f'{rows[1].name}: Spearman {value:.3f} (goal {GOAL_SPEARMAN}), {kind} '
-    f'speed {benchmarking.format_range(speed)} times the exact sum (goal '
-    f'{GOAL_SPEED:g}): {"met" if met else "NOT met"}'
-  )
+  for kind in ('wall', 'cpu'):
+    speed = benchmarking.per_round_ratios(rows[0], rows[1], kind)
+    met = value >= GOAL_SPEARMAN and min(speed) >= GOAL_SPEED
+    print(
+      f'{rows[1].name}: Spearman {value:.3f} (goal {GOAL_SPEARMAN}), {kind} '
+      f'speed {benchmarking.format_range(speed)} (goal {GOAL_SPEED:g}): '
+      f'{"met" if met else "NOT met"}'
+    )
   if flags.json:
     figures = {**benchmarking.as_dict(rows), 'spearman': agreement}
     pathlib.Path(flags.json).write_text(json.dumps(figures, indent=2))
