@@ -16,6 +16,7 @@ import json
 
 import jax
 import numpy as np
+import train_vocabulary
 
 from jaxcurate.data import damage, machine_text, packing
 from jaxcurate.data.vocabulary import load_vocabulary
@@ -24,6 +25,17 @@ from jaxcurate.models import load
 from jaxcurate.scorers import ask_llm
 
 _ROWS, _SEGMENTS = 4, 8  # rows in one pass, documents in one row
+# Kinds of damage that are in no training text.
+_UNTAUGHT = {
+  'words in reverse': lambda text: ' '.join(text.split()[::-1]),
+  'every third word lost': lambda text: ' '.join(
+    word for i, word in enumerate(text.split()) if i % 3
+  ),
+  'letters of each word reversed': lambda text: ' '.join(
+    word[::-1] for word in text.split()
+  ),
+  'spaces lost': lambda text: ''.join(text.split()),
+}
 
 
 def main() -> None:
@@ -34,7 +46,11 @@ def main() -> None:
   parser.add_argument('--pages', help='JSON Lines file of judged web pages')
   args = parser.parse_args()
   score = make_score(args.model)
-  documents = [d for d in machine_text.gather() if d.split == args.split]
+  # As many as in training, so that all near-duplicates of its texts are out.
+  documents = machine_text.gather(
+    max_per_package=train_vocabulary.MAX_PER_PACKAGE
+  )
+  documents = [d for d in documents if d.split == args.split]
   # Every n-th keeps the mixture of domains and does not depend on the machine.
   documents = documents[:: -(-len(documents) // args.documents)]
   labelled = damage.with_damage(documents, 0.5, seed=0)
@@ -52,6 +68,11 @@ def main() -> None:
   for name in sorted(set(names)):
     part = names == name
     print(_row(f'all damage, {name}', roc_auc(scores[part], sound[part])))
+  originals = [d.text for d in documents]
+  for name, spoil in _UNTAUGHT.items():
+    texts = originals[::2] + [spoil(text) for text in originals[1::2]]
+    is_sound = np.arange(len(texts)) < len(originals[::2])
+    print(_row(f'{name} (not taught)', roc_auc(score(texts), is_sound)))
   if args.pages:
     with gzip.open(args.pages, 'rt', encoding='utf-8') as file:
       rows = [json.loads(line) for line in file]

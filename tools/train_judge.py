@@ -9,7 +9,7 @@ tools/train_vocabulary.py. Command of the shipped one:
 
   J=jaxcurate/models/judge
   python tools/train_judge.py --vocabulary=$J/spiece.model --output=$J \\
-    --work=/tmp/judge --steps=... \\
+    --work=/tmp/judge --steps=860 \\
     --input=python_peps.jsonl.gz --input=classic_books.jsonl.gz ...
 """
 
@@ -58,7 +58,7 @@ def main() -> None:
   parser.add_argument('--work', required=True, help='folder of the checkpoint')
   parser.add_argument('--output', required=True, help='Hugging Face folder')
   parser.add_argument('--input', action='append', default=[])
-  parser.add_argument('--steps', type=int, default=3_000)
+  parser.add_argument('--steps', type=int, default=860)
   args = parser.parse_args()
   groups = [([d.text for d in train_vocabulary.judge_documents()], 1.0)]
   if args.input:

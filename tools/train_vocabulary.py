@@ -25,6 +25,7 @@ from jaxcurate.scorers.ask_llm import TEMPLATE
 
 # With T5's 100 sentinels 8,192 ids, a multiple of every device's tile.
 NUM_PIECES = 8_092
+MAX_PER_PACKAGE = 1_000  # documents of one module or package
 _MAX_CHARACTERS_PER_FILE = 4_000_000
 _PART_CHARACTERS = 2_000  # sentencepiece leaves out lines over 4,192 bytes
 _DAMAGED_SHARE = 0.1  # so that broken characters and page furniture are known
@@ -89,7 +90,7 @@ def train(texts: list[str], output: str) -> None:
 
 def judge_documents() -> list[machine_text.Document]:
   """The machine's documentation that the judge may learn from."""
-  documents = machine_text.gather(max_per_package=1_000)
+  documents = machine_text.gather(max_per_package=MAX_PER_PACKAGE)
   print(machine_text.summary(documents))
   return [d for d in documents if d.split == 'judge']
 

@@ -150,7 +150,7 @@ def _packages(max_per_package: int) -> Iterator[Document]:
     if not name or name.lower().replace('-', '_') in seen:
       continue
     seen.add(name.lower().replace('-', '_'))
-    description = package.metadata.json.get('description') or ''
+    description = str(package.metadata.json.get('description') or '')
     yield from _documents(
       'package-descriptions', name, 'description', _without_markup(description)
     )
