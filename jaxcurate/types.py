@@ -16,7 +16,7 @@ absent keys:
   decoder_segment_ids, decoder_positions: as for the encoder
   decoder_loss_weights  [B, T] float32, 1 where a target counts
 
-An *example* is one segment: example b * S + (s - 1) is segment s of row b.
+An *example*, b * S + (s - 1), is segment s of row b.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -187,6 +187,7 @@ class Features(NamedTuple):
       [b, s - 1] belongs to segment s of row b.
     combine: outputs of one document's examples, name -> [num_examples, ...]
       float32 -> dict name -> scalar or vector of the document.
+    max_segments: S, most examples in a row; each costs a decoder position.
     column: take 'embedding' from this column of the input rows instead of
       running a network; the fields above are then unused.
   """
@@ -197,6 +198,7 @@ class Features(NamedTuple):
   decoder_length: int
   apply: Callable[[Params, Batch, int], dict[str, jax.Array]]
   combine: Callable[[dict[str, np.ndarray]], dict[str, Any]]
+  max_segments: int = 16
   column: str | None = None
 
 

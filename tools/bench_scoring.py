@@ -15,7 +15,6 @@ share of the device's peak is printed.
 
 import argparse
 from collections.abc import Callable, Sequence
-import functools
 import json
 import pathlib
 from typing import Any
@@ -86,9 +85,7 @@ class Project:
       for name, x in prepared.batch.items()
     }
     call = (
-      functools.partial(
-        self.scorer.features.apply, num_segments=forward.MAX_SEGMENTS
-      ),
+      self._one_batch,
       workloads.shapes(self.params),
       shapes,
     )
@@ -106,10 +103,13 @@ class Project:
       name: jax.ShapeDtypeStruct((self.forward.rows, *x.shape[1:]), x.dtype)
       for name, x in prepared.batch.items()
     }
-    apply = functools.partial(
-      self.scorer.features.apply, num_segments=forward.MAX_SEGMENTS
-    )
-    return benchmarking.compiled_memory(jax.jit(apply), self.params, batch)
+    compiled = jax.jit(self._one_batch)
+    return benchmarking.compiled_memory(compiled, self.params, batch)
+
+  def _one_batch(self, params: Any, batch: Any) -> Any:
+    """One device batch, as the engine runs it."""
+    features = self.scorer.features
+    return features.apply(params, batch, features.max_segments)
 
 
 def compare(

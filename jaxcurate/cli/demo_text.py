@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 import json
 import pathlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxcurate.data import damage, machine_text
 from jaxcurate.io import atomic
@@ -92,8 +92,8 @@ def write(
   return paths
 
 
-def _write(path: pathlib.Path, documents: Sequence[NamedTuple]) -> None:
-  """JSON Lines, one document a line."""
+def _write(path: pathlib.Path, documents: Sequence[Any]) -> None:
+  """JSON Lines, one named tuple a line."""
   atomic.write_text(
     path,
     ''.join(

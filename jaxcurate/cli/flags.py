@@ -5,7 +5,7 @@ where it can also be set as `--gin.MACRO=value`.
 """
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import pathlib
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ class Flag(NamedTuple):
   """One plain flag; its macro is its name in capitals."""
 
   help: str
-  type: type = str
+  convert: Callable[[str], Any] = str
   repeat: bool = False
 
 
@@ -145,7 +145,7 @@ def parser(command: str) -> argparse.ArgumentParser:
     flag = FLAGS[name]
     made.add_argument(
       f'--{name}',
-      type=flag.type,
+      type=flag.convert,
       default=None,
       action='append' if flag.repeat else 'store',
       help=('repeatable; ' if flag.repeat else '') + flag.help,

@@ -16,6 +16,7 @@ import tokenize
 from typing import Any
 
 import gin
+from gin import config as gin_config
 
 from jaxcurate.io.errors import UserError
 
@@ -93,7 +94,7 @@ def parse(
       error.
   """
   gin.clear_config()
-  before = list(gin.config._LOCATION_PREFIXES)  # Gin itself only ever appends
+  before = list(gin_config._LOCATION_PREFIXES)  # Gin itself only ever appends
   for folder in (*search_paths, str(configs_folder())):
     gin.add_config_file_search_path(folder)
   logging.disable(logging.ERROR)  # Gin logs each search path that it tries
@@ -111,7 +112,7 @@ def parse(
     raise UserError(f'gin: {_first_line(error)}') from error
   finally:
     logging.disable(logging.NOTSET)
-    gin.config._LOCATION_PREFIXES[:] = before
+    gin_config._LOCATION_PREFIXES[:] = before
 
 
 def _first_line(error: BaseException) -> str:
@@ -158,8 +159,12 @@ def settings(modules: Sequence[str]) -> dict[str, str]:
   Args:
     modules: last names of modules, e.g. 'ask_llm'.
   """
-  lines = gin.config_str(max_line_length=10**6).splitlines()
-  bound = dict(line.split(' = ', 1) for line in lines if ' = ' in line)
+  lines = str(gin.config_str(max_line_length=10**6)).splitlines()
+  bound: dict[str, str] = {}
+  for line in lines:
+    name, equals, value = line.partition(' = ')
+    if equals:
+      bound[name] = value
   found = {}
   for name, value in bound.items():
     if '.' in name and name.split('.')[0] in modules:

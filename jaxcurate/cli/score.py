@@ -90,7 +90,7 @@ def run(
     model, devices, vocabulary=vocabulary, dtype=dtype
   )
   scorers = _make_scorers(methods, loaded, template)
-  columns = {s.features.column for s in scorers} - {None}
+  columns = {s.features.column for s in scorers if s.features.column}
   if len(columns) > 1:
     raise UserError(f'methods want several vector columns: {sorted(columns)}')
   corpus = inputs_lib.open_documents(

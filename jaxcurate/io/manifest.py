@@ -74,7 +74,7 @@ def read_manifest(
 
 def _command_of(kind: str | None) -> str:
   """The command that writes a kind."""
-  commands = dict(
+  commands: dict[str, str] = dict(
     zip(KINDS, ('score', 'sample', 'train', 'evaluate'), strict=True)
   )
   return commands.get(kind or '', '|'.join(commands.values()))

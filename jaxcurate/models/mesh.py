@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 import re
+from typing import Any
 
 import jax
 import numpy as np
@@ -12,7 +13,7 @@ AXES = ('data', 'model')
 
 
 def make_mesh(
-  text: str | None = None, devices: Sequence[jax.Device] | None = None
+  text: str | None = None, devices: Sequence[Any] | None = None
 ) -> jax.sharding.Mesh:
   """A mesh from 'data=4,model=2'; all devices on `data` by default.
 

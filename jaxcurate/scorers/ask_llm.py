@@ -33,6 +33,8 @@ OPTIONS:
 - yes
 - no"""
 
+_SHORT_TEXT = 24  # tokens
+
 UNITS = {
   'vocabulary': 'log P(yes)',
   'yes_no': 'log P(yes | yes or no)',
@@ -99,6 +101,9 @@ def make(
     decoder_length=1,
     apply=_make_apply(network, yes_ids, no_ids, longest),
     combine=_make_combine(len(named)),
+    # Documents shorter than this are few; a slot for them would cost the
+    # others a decoder position (a tenth of the operations at 16 slots).
+    max_segments=max(1, max_length // (longest + _SHORT_TEXT)),
   )
   names = list(named)
   return Scorer(

@@ -166,13 +166,14 @@ def _score_block(
   for scorer in scorers:
     name = scorer.features.name
     if scorer.summary is not None:
-      columns[name] = (
-        np.stack([row.vector for row in ready.block.rows])
+      columns[name] = _stacked(
+        [row.vector for row in ready.block.rows]
         if scorer.features.column is not None
-        else _stacked([o and o['embedding'] for o in outputs[name]])
+        else [o['embedding'] if o else None for o in outputs[name]]
       )
       continue
-    rows = [o and scorer.score(o) for o in outputs[name]]
+    assert scorer.score is not None, 'a scorer has a score or a summary'
+    rows = [scorer.score(o) if o else None for o in outputs[name]]
     for column in scorer.columns:
       columns[column] = np.array(
         [row[column] if row else np.nan for row in rows], np.float32
@@ -185,7 +186,7 @@ def _refuse_broken_scores(
 ) -> None:
   """Raises where a document went through the network and NaN came out."""
   for scorer in scorers:
-    counts = ready.counts.get(scorer.features.name)
+    counts = ready.counts.get(scorer.features.name, [])
     names = scorer.columns if scorer.summary is None else [scorer.features.name]
     for name in names if counts else ():
       values = columns[name].reshape(len(counts), -1)

@@ -7,7 +7,6 @@ batch does not fit in memory it is halved, said so, and work goes on.
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import functools
 from typing import Any
 
 import jax
@@ -24,9 +23,6 @@ _IN_FLIGHT = 4
 # On CPU two rows of 512 tokens stay in cache (docs/benchmarks.md); an
 # accelerator wants large matrix products.
 _CPU_ROWS, _ACCELERATOR_ROWS = 2, 64
-# Segments per row: a row of 512 tokens seldom holds more documents, and on
-# Ask-LLM each costs one decoder position.
-MAX_SEGMENTS = 16
 
 
 @dataclasses.dataclass
@@ -57,7 +53,7 @@ def prepare(features: Features, examples: Sequence[dict]) -> Prepared:
     examples,
     encoder_length=features.encoder_length,
     decoder_length=decoder_slots(features),
-    max_segments=MAX_SEGMENTS,
+    max_segments=features.max_segments,
   )
   segments = [packed.batch['encoder_segment_ids']]
   if features.decoder_length > 1:  # a lone decoder position costs nothing
@@ -75,7 +71,7 @@ def decoder_slots(features: Features) -> int:
   """Decoder length of a packed row: one position per segment at least."""
   if not features.decoder_length:
     return 0
-  return max(features.decoder_length, MAX_SEGMENTS)
+  return max(features.decoder_length, features.max_segments)
 
 
 class Forward:
@@ -121,9 +117,10 @@ class Forward:
         name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype)
         for name, array in prepared.batch.items()
       }
-      one_row = functools.partial(
-        self._features.apply, num_segments=MAX_SEGMENTS
-      )
+
+      def one_row(params: Any, batch: Any) -> Any:
+        return self._features.apply(params, batch, self._features.max_segments)
+
       self._flops_per_row = float(
         flops.count_flops(one_row, self._params, shapes)
       )
@@ -164,7 +161,9 @@ class Forward:
         )
         for name, array in prepared.batch.items()
       }
-      waiting.append(self._run(self._params, batch, MAX_SEGMENTS))
+      waiting.append(
+        self._run(self._params, batch, self._features.max_segments)
+      )
       if len(waiting) > _IN_FLIGHT:
         done.append(jax.device_get(waiting.pop(0)))
     done.extend(jax.device_get(waiting))

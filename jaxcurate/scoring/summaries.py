@@ -76,9 +76,11 @@ def finish(
     on_part('score', done + 1, len(own))
   diagnostics, cost = {}, {}
   for index, state in fitted.items():
+    summary, name = scorers[index].summary, scorers[index].features.name
+    assert summary is not None, 'only summaries are fitted'
     for column in scorers[index].columns:
-      diagnostics[column] = scorers[index].summary.diagnose(state)
-      cost[column] = _cost(scorers[index], state, scratch, parts)
+      diagnostics[column] = summary.diagnose(state)
+      cost[column] = _cost(summary, name, state, scratch, parts)
   return diagnostics, cost
 
 
@@ -153,7 +155,8 @@ def _fit(
 
 
 def _cost(
-  scorer: Scorer,
+  summary: Summary,
+  name: str,
   state: Any,
   scratch: epath.PathLike,
   parts: list[parts_lib.Part],
@@ -161,8 +164,7 @@ def _cost(
   """Floating-point operations of all updates and scores, counted once."""
   batches = sum(-(-part.num_rows // _BATCH) for part in parts)
   largest = max(parts, key=lambda part: part.num_rows)
-  _, features = next(_batches(scratch, largest, scorer.features.name))
-  summary = scorer.summary
+  _, features = next(_batches(scratch, largest, name))
   per_batch = flops.count_flops(summary.score, state, features)
   if summary.update is not None:
     per_batch += flops.count_flops(summary.update, state, features)
