@@ -20,9 +20,8 @@ import sys
 import sysconfig
 from typing import NamedTuple
 import warnings
-import zlib
 
-import numpy as np
+from jaxcurate.data import near_duplicates
 
 SPLITS = ('judge', 'demo', 'held_out')
 # Shares of module and package names, in the order of SPLITS.
@@ -36,8 +35,6 @@ _SKIPPED_FOLDERS = frozenset(
   ['test', 'tests', 'testing', 'idle_test', 'site-packages', '_vendor']
 )
 _OWN_NAME = 'jaxcurate'  # its docstrings change with every commit
-_SHINGLE_WORDS = 6
-_MAX_SEEN_SHARE = 0.5
 
 
 class Document(NamedTuple):
@@ -76,7 +73,12 @@ def gather(
   if packages:
     candidates += _packages(max_per_package)
   candidates.sort(key=lambda d: (SPLITS.index(d.split), _unit_hash(d.id), d.id))
-  return _without_near_duplicates(candidates)
+  fresh = near_duplicates.first_seen([d.text for d in candidates])
+  kept: dict[str, Document] = {}
+  for document, is_fresh in zip(candidates, fresh, strict=True):
+    if is_fresh:  # an id returns where a function is defined twice
+      kept.setdefault(document.id, document)
+  return list(kept.values())
 
 
 def split_of(name: str) -> str:
@@ -270,36 +272,6 @@ def _without_markup(text: str) -> str:
     and not re.match(r'\s*(\.\. (image|figure|\|)|:\w+:)', line)
   ]
   return '\n'.join(lines)
-
-
-def _without_near_duplicates(documents: Sequence[Document]) -> list[Document]:
-  """Keeps a document if less than half of its word 6-grams were seen before."""
-  seen: set[int] = set()
-  ids: set[str] = set()
-  kept = []
-  for document in documents:
-    shingles = _shingles(document.text)
-    repeated = sum(s in seen for s in shingles)
-    if repeated <= _MAX_SEEN_SHARE * len(shingles) and document.id not in ids:
-      kept.append(document)
-      seen.update(shingles)
-      ids.add(document.id)
-  return kept
-
-
-def _shingles(text: str) -> list[int]:
-  words = re.findall(r'\w+', text.lower())
-  codes = np.array(
-    [zlib.crc32(w.encode()) for w in words] + [0] * _SHINGLE_WORDS, np.uint64
-  )
-  count = max(1, len(words) - _SHINGLE_WORDS + 1)
-  mixed = np.zeros(count, np.uint64)
-  for offset in range(_SHINGLE_WORDS):
-    # An odd multiplier keeps the order of the words in the 64-bit hash.
-    mixed = mixed * np.uint64(0x9E3779B97F4A7C15) + (
-      codes[offset : offset + count] + np.uint64(1)
-    )
-  return np.unique(mixed).tolist()
 
 
 def _unit_hash(text: str) -> float:

@@ -100,22 +100,6 @@ def test_an_installed_package(tmp_path, monkeypatch):
   assert len(list(machine_text._packages(1))) == 2  # description, docstring
 
 
-def test_near_duplicates_go_and_the_judge_keeps_its_copy():
-  words = [f'word{i}' for i in range(60)]
-  text = ' '.join(words)
-  nearly = ' '.join([*words[:50], *'some words of another text here'.split()])
-  other = ' '.join(reversed(words))
-  rows = [
-    Document('a', text, 'd', 'judge'),
-    Document('b', text, 'd', 'demo'),
-    Document('c', nearly, 'd', 'demo'),
-    Document('d', other, 'd', 'held_out'),
-    Document('d', 'the same id once more, with other words', 'd', 'held_out'),
-  ]
-  kept = machine_text._without_near_duplicates(rows)
-  assert [d.id for d in kept] == ['a', 'd']
-
-
 def test_long_texts_are_cut_at_paragraphs():
   paragraphs = [f'Paragraph {i}. ' + 'word ' * 150 for i in range(10)]
   pieces = machine_text._pieces('\n\n'.join(paragraphs))
