@@ -52,7 +52,7 @@ CONTENDERS = (
   Contender('uniform'),
   Contender('random_subset', 'uniform'),
   Contender('ask_llm_subset', 'top_k', 'ask_llm'),
-  Contender('density_subset', 'inverse_propensity', 'density'),
+  Contender('density_subset', 'inverse_propensity', 'density_references'),
   Contender('adapt', weighting='adapt'),
 )
 
@@ -119,9 +119,9 @@ def run(
     seed=seed,
   )
   _command(
-    'score', '--method=ask_llm', '--method=perplexity', '--method=density',
+    'score', '--method=ask_llm', '--method=perplexity', '--method=density_references',
     f'--input={corpus}', f'--output={folder}/scores',
-    '--gin.ask_llm.make.max_length=256', '--gin.density.make.max_length=256',
+    '--gin.ask_llm.make.max_length=256', '--gin.density_references.make.max_length=256',
     '--gin.perplexity.make.max_length=256',
   )  # fmt: skip
   for contender in (

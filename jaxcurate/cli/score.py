@@ -18,6 +18,7 @@ from jaxcurate.scoring import engine
 from jaxcurate.scoring import run as scoring
 from jaxcurate.types import Scorer
 
+_POOR_AGREEMENT = 0.7  # Spearman; below it an estimate is mostly noise
 # Rows packed together: enough for full batches, few enough to commit often.
 _CPU_BLOCK, _ACCELERATOR_BLOCK = 512, 4096
 
@@ -216,6 +217,14 @@ def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
     + ''.join(f'; {n} without {name}' for name, n in without.items())
     + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
   )
+  for name in names:
+    agreement = manifest['diagnostics'].get(name, {}).get('spearman_exact', 1)
+    if agreement < _POOR_AGREEMENT:
+      print(
+        f'{name}: ranks agree with the exact density at Spearman'
+        f' {agreement:.2f} only; use --method=density_references, or more'
+        ' hashes (--gin.density.make.hashes_per_row=4)'
+      )
   method = 'inverse_propensity' if names[0].startswith('density') else 'top_k'
   print(
     f'next: jaxcurate sample --method={method} --by={names[0]}'
