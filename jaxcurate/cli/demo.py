@@ -118,12 +118,14 @@ def run(
     damaged_share=damaged_share,
     seed=seed,
   )
+  methods = ('ask_llm', 'perplexity', 'density_references')
   _command(
-    'score', '--method=ask_llm', '--method=perplexity', '--method=density_references',
-    f'--input={corpus}', f'--output={folder}/scores',
-    '--gin.ask_llm.make.max_length=256', '--gin.density_references.make.max_length=256',
-    '--gin.perplexity.make.max_length=256',
-  )  # fmt: skip
+    'score',
+    *(f'--method={method}' for method in methods),
+    f'--input={corpus}',
+    f'--output={folder}/scores',
+    *(f'--gin.{method}.make.max_length=256' for method in methods),
+  )
   for contender in (
     *CONTENDERS,
     Contender('perplexity', 'top_k', 'perplexity'),
