@@ -214,8 +214,8 @@ def _by_document(
 
 
 def _stacked(vectors: list[np.ndarray | None]) -> np.ndarray:
-  """[N, D]; NaN where a document has no vector."""
-  width = next((len(v) for v in vectors if v is not None), 0)
+  """[N, D]; NaN where a document has no vector; D = 1 where none has."""
+  width = next((len(v) for v in vectors if v is not None), 1)
   missing = np.full(width, np.nan, np.float32)
   return np.array(
     [missing if v is None else v for v in vectors], np.float32

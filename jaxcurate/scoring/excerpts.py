@@ -56,9 +56,8 @@ def extremes(
     for column in columns:
       scores = table.column(column).to_numpy().astype(np.float64)
       known = np.flatnonzero(np.isfinite(scores))
-      order = known[np.argsort(scores[known], kind='stable')]
       for side, sign in (('low', 1.0), ('high', -1.0)):
-        rows = order[:COUNT] if side == 'low' else order[::-1][:COUNT]
+        rows = _smallest(known, sign * scores)
         own = [(sign * scores[r], ids[r], domains[r], part) for r in rows]
         both = kept[column, side] + own
         both.sort(key=lambda item: item[:2])
@@ -70,6 +69,14 @@ def extremes(
     for (column, side), rows in kept.items()
     for rank, (key, id_, domain, part) in enumerate(rows)
   ]
+
+
+def _smallest(rows: np.ndarray, keys: np.ndarray) -> np.ndarray:
+  """The rows of the `COUNT` smallest keys, and all that tie with the last."""
+  if len(rows) <= COUNT:
+    return rows
+  bound = np.partition(keys[rows], COUNT - 1)[COUNT - 1]
+  return rows[keys[rows] <= bound]
 
 
 def write_excerpts(

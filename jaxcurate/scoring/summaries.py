@@ -109,18 +109,19 @@ def _initial(
     table = tables.read_parquet(epath.Path(scratch) / part.name, ['id', name])
     own_ids = table.column('id').to_pylist()
     own = ids_lib.hash_ids(own_ids, _SAMPLE_SEED)
-    chosen = np.flatnonzero(own <= hashes[-1])
-    vectors.append(_vectors(table.column(name))[chosen])
-    ids.extend(own_ids[i] for i in chosen)
-    keys.append(own[chosen])
+    embedding = _vectors(table.column(name))
+    known = np.isfinite(embedding).all(axis=1)
+    chosen = np.flatnonzero((own <= hashes[-1]) & known)
+    if len(chosen):  # a chunk without any vector does not know their width
+      vectors.append(embedding[chosen])
+      ids.extend(own_ids[i] for i in chosen)
+      keys.append(own[chosen])
+  if not ids:
+    raise UserError(f'{scratch}: no document has a vector for {name}')
   # Sorted by hash, so that the sample does not depend on the chunks.
   order = np.argsort(np.concatenate(keys), kind='stable')
-  embedding = np.concatenate(vectors)[order]
-  known = np.isfinite(embedding).all(axis=1)
-  if not known.any():
-    raise UserError(f'{scratch}: no document has a vector for {name}')
   features = _features(
-    embedding[known], [ids[i] for i in order[known]], int(known.sum())
+    np.concatenate(vectors)[order], [ids[i] for i in order], len(ids)
   )
   return summary.init(features, num_documents)
 
