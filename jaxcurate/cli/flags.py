@@ -26,7 +26,7 @@ FLAGS = {
   ),
   'output': Flag('folder to write; running again continues it'),
   'task': Flag('a registered seqio Task or Mixture instead of --input'),
-  'task_module': Flag('Python module that registers the task'),
+  'task_module': Flag('importable Python module that registers the task'),
   'split': Flag('split of the task'),
   'format': Flag(
     'jsonl, parquet, text or tfrecord (default: by the extension of each file)'
