@@ -3,14 +3,10 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcurate.data import (
-  planned_rows,
-  span_corruption,
-  token_cache,
-  token_part,
-)
+from jaxcurate.data import planned_rows, token_cache, token_part
 from jaxcurate.data.rows import Row
 from jaxcurate.data.vocabulary import ByteVocabulary
+from jaxcurate.ops import span_corruption
 
 VOCABULARY = ByteVocabulary()
 SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=4)
