@@ -4,8 +4,9 @@ A chunk is full at 65,536 rows or when its time is up, and it never spans two
 files or a gap in one.
 """
 
+from collections.abc import Mapping, Sequence
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from etils import epath
 import numpy as np
@@ -36,13 +37,14 @@ class Block(NamedTuple):
 class Chunk:
   """Consecutive blocks of one file on their way to disk.
 
-  A class because blocks arrive one by one and leave together.
+  A class because blocks arrive one by one and leave together. It keeps what
+  it will write, and neither text nor tokens, or memory would grow with speed.
   """
 
   def __init__(self, output: epath.PathLike, seconds: float):
     self._output, self._seconds = output, seconds
     self._started = time.monotonic()
-    self._blocks: list[tuple[Block, dict[str, np.ndarray], dict]] = []
+    self._blocks: list[tuple[parts_lib.Part, dict[str, np.ndarray]]] = []
 
   def add(
     self,
@@ -51,56 +53,63 @@ class Chunk:
     cost: dict[str, float],
   ) -> None:
     """Takes a block; commits when the chunk is full, late or broken off."""
+    block, packs = ready.block, ready.prepared.values()
     if self._blocks:
-      before = self._blocks[-1][0].block
-      if (before.file, before.end) != (ready.block.file, ready.block.start):
+      before = self._blocks[-1][0]
+      if (before.file, before.end) != (block.file, block.start):
         self.commit()
-    self._blocks.append((ready, columns, cost))
-    rows = ready.block.end - self._blocks[0][0].block.start
+    part = parts_lib.Part(
+      file=block.file,
+      start=block.start,
+      end=block.end,
+      last=block.last,
+      skipped=block.skipped,
+      num_rows=len(block.rows),
+      tokens=sum(p.tokens for p in packs),
+      slots=sum(p.slots for p in packs),
+      flops=cost,
+    )
+    keys = {
+      'id': np.array([row.id for row in block.rows], object),
+      'domain': np.array([row.domain for row in block.rows], object),
+      'num_tokens': ready.num_tokens,
+    }
+    self._blocks.append((part, {**keys, **columns}))
     late = time.monotonic() - self._started > self._seconds
-    if rows >= MAX_ROWS or late or ready.block.last:
+    if part.end - self._blocks[0][0].start >= MAX_ROWS or late or part.last:
       self.commit()
 
   def commit(self) -> None:
     """Writes what has arrived, if anything."""
     if not self._blocks:
       return
-    first, last = self._blocks[0][0].block, self._blocks[-1][0].block
-    skipped: dict[str, int] = {}
-    for ready, _, _ in self._blocks:
-      for reason, count in ready.block.skipped.items():
-        skipped[reason] = skipped.get(reason, 0) + count
-    packs = [p for r, _, _ in self._blocks for p in r.prepared.values()]
-    rows = [row for r, _, _ in self._blocks for row in r.block.rows]
-    columns = {
-      'id': np.array([row.id for row in rows], object),
-      'domain': np.array([row.domain for row in rows], object),
-      'num_tokens': np.concatenate([r.num_tokens for r, _, _ in self._blocks]),
-    }
-    for name in self._blocks[0][1]:
-      columns[name] = _concatenated([c[name] for _, c, _ in self._blocks])
+    parts, columns = zip(*self._blocks, strict=True)
     now = time.monotonic()
-    parts_lib.commit(
-      self._output,
-      parts_lib.Part(
-        file=first.file,
-        start=first.start,
-        end=last.end,
-        last=last.last,
-        skipped=skipped,
-        num_rows=len(rows),
-        tokens=sum(p.tokens for p in packs),
-        slots=sum(p.slots for p in packs),
-        flops={
-          name: sum(cost[name] for _, _, cost in self._blocks)
-          for name in self._blocks[0][2]
-        },
-        seconds=now - self._started,
-      ),
-      columns,
+    whole = parts[0]._replace(
+      end=parts[-1].end,
+      last=parts[-1].last,
+      skipped=_total([part.skipped for part in parts]),
+      num_rows=sum(part.num_rows for part in parts),
+      tokens=sum(part.tokens for part in parts),
+      slots=sum(part.slots for part in parts),
+      flops=_total([part.flops for part in parts]),
+      seconds=now - self._started,
     )
+    joined = {
+      name: _concatenated([own[name] for own in columns]) for name in columns[0]
+    }
+    parts_lib.commit(self._output, whole, joined)
     self._blocks = []
     self._started = now
+
+
+def _total(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+  """Sums by name."""
+  total: dict[str, Any] = {}
+  for own in counts:
+    for name, count in own.items():
+      total[name] = total.get(name, 0) + count
+  return total
 
 
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
