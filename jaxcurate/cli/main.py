@@ -26,13 +26,13 @@ _COMMANDS = {
   'report': 'one page of figures from scores, selections and runs',
   'demo': 'the whole path on text already on this machine',
 }
-_EXIT_FAILED, _EXIT_USAGE, _EXIT_INTERRUPTED = 1, 2, 75
+_EXIT_FAILED, _EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 
 
 def console() -> None:
   """Entry point of the `jaxcurate` script."""
   code = main(sys.argv[1:])
-  if code == _EXIT_INTERRUPTED:
+  if code == EXIT_INTERRUPTED:
     # All is committed; a thread that waits for the network must not hold up
     # the end until the scheduler loses patience.
     sys.stdout.flush()
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
       command.main(flags, bindings, ['jaxcurate', *argv])
     return 0
   except Interrupted as stop:
-    return _fail(stop, flags.debug, _EXIT_INTERRUPTED)
+    return _fail(stop, flags.debug, EXIT_INTERRUPTED)
   except KeyboardInterrupt as stop:
     return _fail(stop, flags.debug, 130)
   except Exception as error:  # the last line must say what happened

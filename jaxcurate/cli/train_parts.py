@@ -53,7 +53,7 @@ def start_from(
       ' or a checkpoint folder'
     )
   config = dataclasses.replace(network, dtype=dtype)
-  words = vocabulary or load.load('judge').vocabulary
+  words = vocabulary or str(load.judge_folder() / 'spiece.model')
   return load.LoadedModel(t5.make_network(config), None, config, words)
 
 

@@ -68,7 +68,7 @@ def _read(path: str) -> tuple[types.Params, t5.T5Config, str]:
   folder = pathlib.Path(path)
   if not folder.exists():
     if path == 'judge':
-      folder = _judge()
+      folder = judge_folder()
     elif path.startswith('hf:'):
       folder = huggingface.download(path.removeprefix('hf:'))
     else:
@@ -98,7 +98,12 @@ def _read_t5x(path: str) -> tuple[types.Params, t5.T5Config, str]:
   return params, config, t5x_checkpoint.vocabulary(path, config)
 
 
-def _judge() -> pathlib.Path:
+def judge_folder() -> pathlib.Path:
+  """Folder of the shipped judge.
+
+  Raises:
+    UserError: it is not in this installation.
+  """
   if not (_JUDGE / 'config.json').is_file():
     raise UserError(
       f'the shipped judge is not in this installation ({_JUDGE}): install '
