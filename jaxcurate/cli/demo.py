@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import pathlib
 import time
 
-from jaxcurate.cli import demo_text, gin_files
+from jaxcurate.cli import demo_text, demo_train, gin_files
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import main as main_lib
 from jaxcurate.data import planned_rows, readers
