@@ -28,7 +28,7 @@ import workloads
 from jaxcurate.data import readers
 from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.models.t5 import T5Config, make_network
+from jaxcurate.models.t5 import T5Config, for_scoring, make_network
 from jaxcurate.ops.flops import count_flops, count_matmul_flops
 from jaxcurate.scorers import ask_llm
 from jaxcurate.scoring import forward
@@ -47,7 +47,7 @@ class Project:
     self.config: T5Config = workloads.read_config(
       flags.model, dtype='float32' if ON_CPU else 'bfloat16'
     )
-    network = make_network(self.config)
+    network = make_network(for_scoring(self.config))
     self.params = jax.jit(network.init)(jax.random.key(0))
     self.scorer: Scorer = ask_llm.make(
       network=network, vocabulary=vocabulary, max_length=flags.max_length

@@ -12,7 +12,7 @@ import tqdm
 from jaxcurate.data import readers
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import load, partitioning
+from jaxcurate.models import load, partitioning, t5
 from jaxcurate.types import Network, Vocabulary
 
 _COUNT_SECONDS = 60.0  # a corpus that takes longer to count has no total
@@ -117,7 +117,7 @@ def load_model(
   )
   return Loaded(
     name=path,
-    network=model.network,
+    network=t5.make_network(t5.for_scoring(model.config)),
     params=jax.device_put(model.params, shardings),
     vocabulary=vocabularies.load_vocabulary(words),
     num_params=sum(leaf.size for leaf in jax.tree.leaves(model.params)),

@@ -29,6 +29,8 @@ class T5Config:
     remat: recompute each layer in the backward pass.
     scan_layers: scan one layer, parameters stacked: for many layers on an
       accelerator it compiles faster; on a CPU it costs a tenth of the speed.
+    blocked_attention: compute long self-attention block by block: faster on a
+      CPU (`t5.for_scoring`), slower elsewhere and where gradients are taken.
     projection_dim: width of Sentence-T5's dense layer after pooling, or None.
   """
 
@@ -49,6 +51,7 @@ class T5Config:
   dropout_rate: float = 0.1
   remat: bool = False
   scan_layers: bool = False
+  blocked_attention: bool = False
   projection_dim: int | None = None
 
   def __post_init__(self):

@@ -158,6 +158,7 @@ def _attention(config: T5Config, name: str) -> attention.Attention:
     config.head_dim,
     config.dtype,
     config.dropout_rate,
+    config.blocked_attention,
     name=name,
   )
 

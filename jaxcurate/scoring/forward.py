@@ -6,6 +6,7 @@ batch does not fit in memory it is halved, said so, and work goes on.
 """
 
 from collections.abc import Callable, Sequence
+import concurrent.futures
 import dataclasses
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxcurate.types import Features
 # Rows in flight per pass: enough to keep the device busy, few enough that
 # outputs never pile up on it.
 _IN_FLIGHT = 4
+_CPU_STREAMS = 2
 # On CPU two rows of 512 tokens stay in cache (docs/benchmarks.md); an
 # accelerator wants large matrix products.
 _CPU_ROWS, _ACCELERATOR_ROWS = 2, 64
@@ -107,6 +109,7 @@ class Forward:
     self._say = say
     self._run = jax.jit(features.apply, static_argnums=2)
     self._flops_per_row: float | None = None
+    self._compiled = False
 
   def cost(self, prepared: Prepared) -> float:
     """Floating-point operations of a block's rows; a row is traced once."""
@@ -145,6 +148,7 @@ class Forward:
             ' memory; shorten max_length, use a smaller model, or shard it'
             ' over more devices with --mesh'
           ) from error
+        self._compiled = False
         self.rows = max(self.rows // 2 // self._shards, 1) * self._shards
         self._say(f'out of device memory: batch halved to {self.rows} rows')
 
@@ -153,20 +157,34 @@ class Forward:
     rows = jax.sharding.PartitionSpec('data')
     sharding = jax.sharding.NamedSharding(self._mesh, rows)
     num_rows = len(next(iter(prepared.batch.values())))
-    waiting, done = [], []
-    for start in range(0, num_rows, self.rows):
+
+    def dispatch(start: int) -> dict[str, jax.Array]:
       batch = {
         name: jax.device_put(
           _padded(array[start : start + self.rows], self.rows), sharding
         )
         for name, array in prepared.batch.items()
       }
-      waiting.append(
-        self._run(self._params, batch, self._features.max_segments)
-      )
-      if len(waiting) > _IN_FLIGHT:
-        done.append(jax.device_get(waiting.pop(0)))
-    done.extend(jax.device_get(waiting))
+      return self._run(self._params, batch, self._features.max_segments)
+
+    starts = range(0, num_rows, self.rows)
+    if jax.default_backend() == 'cpu' and self._mesh.size == 1:
+      # Elementwise work keeps one core busy; a second batch takes the other.
+      alone = starts[: 0 if self._compiled else 1]  # two would compile twice
+      done = [jax.device_get(dispatch(start)) for start in alone]
+      self._compiled = True
+      with concurrent.futures.ThreadPoolExecutor(_CPU_STREAMS) as pool:
+        rest = pool.map(
+          lambda s: jax.device_get(dispatch(s)), starts[len(alone) :]
+        )
+        done.extend(rest)
+    else:
+      waiting, done = [], []
+      for start in starts:
+        waiting.append(dispatch(start))
+        if len(waiting) > _IN_FLIGHT:
+          done.append(jax.device_get(waiting.pop(0)))
+      done.extend(jax.device_get(waiting))
     names = done[0] if done else {}
     return {
       name: np.concatenate([part[name] for part in done])[

@@ -1,9 +1,11 @@
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcurate.models import attention
+from jaxcurate.models import attention, t5
 
 D, H, K = 12, 2, 8
 
@@ -153,3 +155,30 @@ def test_masks_by_hand():
   assert mask.astype(int).tolist() == [
     [[[1, 0, 0, 0], [0, 1, 0, 0], [0, 1, 1, 0], [0, 0, 0, 1]]]
   ]
+
+
+def test_blocks_give_the_same_states_and_loss():
+  config = t5.T5Config(
+    vocab_size=64,
+    embed_dim=16,
+    num_heads=2,
+    head_dim=8,
+    mlp_dim=32,
+    num_encoder_layers=2,
+    num_decoder_layers=1,
+  )
+  plain = t5.make_network(config)
+  blocked = t5.make_network(dataclasses.replace(config, blocked_attention=True))
+  params = jax.tree.map(lambda x: 3 * x, plain.init(jax.random.key(0)))
+  tokens = jax.random.randint(jax.random.key(1), (3, 140), 3, 64)
+  segments = jnp.where(jnp.arange(140) < 90, 1, 2) * jnp.ones((3, 1), int)
+  segments = segments.at[1, 100:].set(0)
+  found = [net.encode(params, tokens, segments) for net in (plain, blocked)]
+  real = np.asarray(segments > 0)
+  np.testing.assert_allclose(
+    np.asarray(found[1])[real], np.asarray(found[0])[real], rtol=1e-4, atol=1e-5
+  )
+  assert 'scan' not in str(
+    jax.make_jaxpr(plain.encode)(params, tokens, segments)
+  )
+  assert 'scan' in str(jax.make_jaxpr(blocked.encode)(params, tokens, segments))
