@@ -106,7 +106,7 @@ def run(
   )
   for contender in (
     *CONTENDERS,
-    demo_train.Contender('perplexity', 'top_k', 'perplexity'),
+    demo_train.Contender('perplexity_subset', 'top_k', 'perplexity'),
   ):
     if contender.sampler is not None:
       _command(
