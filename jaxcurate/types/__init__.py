@@ -1,0 +1,45 @@
+"""The small typed things that every stage of jaxcurate reads and writes.
+
+A method is a pure file; what it receives and returns is defined here and
+nowhere else. Arrays carry their axes in the last part of their names:
+B rows, L encoder tokens, T decoder tokens, D width, V vocabulary, S segments
+per row, E = B * S examples, N documents, Q criteria, P prefix slots.
+"""
+
+from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
+from jaxcurate.types.networks import (
+  Batch,
+  Network,
+  Params,
+  Prefix,
+  State,
+  Vocabulary,
+)
+from jaxcurate.types.scoring import (
+  Document,
+  Features,
+  FitTools,
+  Scorer,
+  Summary,
+)
+from jaxcurate.types.training import AnchorSet, Signals, Weighting
+
+__all__ = [
+  'AnchorSet',
+  'Batch',
+  'Candidates',
+  'Document',
+  'Features',
+  'FitTools',
+  'Network',
+  'Params',
+  'Prefix',
+  'ScoreTable',
+  'Scorer',
+  'Selection',
+  'Signals',
+  'State',
+  'Summary',
+  'Vocabulary',
+  'Weighting',
+]
