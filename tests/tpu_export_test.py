@@ -18,6 +18,7 @@ import jaxcurate
 from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.models import t5
 from jaxcurate.scoring import forward
+from jaxcurate.types import Document
 
 PACKAGE = pathlib.Path(jaxcurate.__file__).parent
 CONFIG = t5.T5Config(
@@ -80,7 +81,8 @@ def test_forward_pass(scorer_of, name):
   features = scorer.features
   texts = ['Some text about loops and names. ' * 3] * 20
   examples = features.examples(
-    [f'd{i}' for i in range(20)], texts, vocabulary.encode_batch(texts)
+    [Document(f'd{i}', text, None) for i, text in enumerate(texts)],
+    vocabulary.encode_batch(texts),
   )
   prepared = forward.prepare(features, [e for own in examples for e in own])
   batch = {

@@ -72,8 +72,8 @@ def embed(
   )
   vectors, count = [], 0
   for block in readers.open_corpus(inputs).blocks(block_rows=2048):
-    texts = [row.text for row in block.rows]
-    documents = features.examples(texts, texts, vocabulary.encode_batch(texts))
+    tokens = vocabulary.encode_batch([row.text for row in block.rows])
+    documents = features.examples(block.rows, tokens)
     examples = [example for document in documents for example in document]
     vectors.append(run(forward.prepare(features, examples))['embedding'])
     count += len(examples)

@@ -32,7 +32,7 @@ from jaxcurate.models.t5 import T5Config, for_scoring, make_network
 from jaxcurate.ops.flops import count_flops, count_matmul_flops
 from jaxcurate.scorers import ask_llm
 from jaxcurate.scoring import forward
-from jaxcurate.types import Scorer
+from jaxcurate.types import Document, Scorer
 
 ON_CPU = jax.default_backend() == 'cpu'
 
@@ -62,8 +62,8 @@ class Project:
 
   def prompts(self, documents: list[list[int]]) -> list[dict]:
     """One example per document."""
-    names = [str(i) for i in range(len(documents))]
-    made = self.scorer.features.examples(names, names, documents)
+    rows = [Document(str(i), '', None) for i in range(len(documents))]
+    made = self.scorer.features.examples(rows, documents)
     return [example for examples in made for example in examples]
 
   def call(self, examples: list[dict]) -> Callable[[], np.ndarray]:

@@ -23,6 +23,7 @@ from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.evaluate.auc import Auc, roc_auc
 from jaxcurate.models import load
 from jaxcurate.scorers import ask_llm
+from jaxcurate.types import Document
 
 _ROWS, _SEGMENTS = 4, 8  # rows in one pass, documents in one row
 # Kinds of damage that are in no training text.
@@ -90,7 +91,8 @@ def make_score(model: str) -> Callable[[list[str]], np.ndarray]:
 
   def score(texts: list[str]) -> np.ndarray:
     examples = features.examples(
-      [''] * len(texts), texts, vocabulary.encode_batch(texts)
+      [Document('', text, None) for text in texts],
+      vocabulary.encode_batch(texts),
     )
     batch, row, segment = packing.pack(
       [example for [example] in examples],

@@ -45,11 +45,12 @@ def pack(
   """Packs examples into as few rows as best fit finds.
 
   Args:
-    examples: dicts with 'encoder' and, in all or none, 'decoder_inputs' and
-      'decoder_targets' [t], optionally 'decoder_weights' [t]. Other keys that
+    examples: dicts with 'encoder', or 'decoder_inputs' and 'decoder_targets'
+      [t], or all three; the same keys in all. Optionally 'decoder_weights'
+      [t]. Other keys that
       begin with 'encoder_' or 'decoder_' hold one value per token of that side
       and come out under their own name, 0 where padded.
-    encoder_length: L, token slots per row.
+    encoder_length: L, token slots per row; 0 without an encoder side.
     decoder_length: T; unused when examples have no decoder side.
     max_segments: most examples per row; 1 is one example per row, in order.
 
@@ -68,11 +69,12 @@ def pack(
   [[1, 2, 3, 4, 5, 1, 2], [1, 2, 3, 4, 1, 2, 3]]
   """
   encoder, decoder = example_lengths(examples)
+  alone = not encoder_length  # the decoder is then the side that is packed
   row, segment = best_fit.plan(
-    encoder,
-    decoder,
-    encoder_length=encoder_length,
-    decoder_length=decoder_length,
+    decoder if alone else encoder,
+    encoder if alone else decoder,
+    encoder_length=decoder_length if alone else encoder_length,
+    decoder_length=0 if alone else decoder_length,
     max_segments=max_segments,
   )
   batch = fill(
@@ -89,8 +91,8 @@ def pack(
 def example_lengths(
   examples: Sequence[Mapping[str, np.ndarray]],
 ) -> tuple[Integer[np.ndarray, ' n'], Integer[np.ndarray, ' n']]:
-  """Encoder and decoder tokens of each example (0 without a decoder side)."""
-  encoder = [len(example['encoder']) for example in examples]
+  """Encoder and decoder tokens of each example, 0 without that side."""
+  encoder = [len(example.get('encoder', ())) for example in examples]
   decoder = [len(example.get('decoder_targets', ())) for example in examples]
   return np.array(encoder, np.int64), np.array(decoder, np.int64)
 
@@ -118,10 +120,14 @@ def fill(
   ordered = [examples[index] for index in order]
   row, segment = row[order], segment[order]
   encoder, decoder = example_lengths(ordered)
-  sides = [('encoder', encoder, encoder_length)]
-  keys = set(ordered[0]) if ordered else {'encoder'}
+  keys = set(ordered[0]) if ordered else set()
+  if not ordered and encoder_length:
+    keys |= {'encoder'}
   if not ordered and decoder_length:
     keys |= {'decoder_inputs', 'decoder_targets'}
+  sides = []
+  if 'encoder' in keys:
+    sides.append(('encoder', encoder, encoder_length))
   if 'decoder_targets' in keys:
     sides.append(('decoder', decoder, decoder_length))
   for index, example in enumerate(ordered):

@@ -15,10 +15,11 @@ from typing import NamedTuple
 from jaxcurate.data import files, formats
 from jaxcurate.data.files import File
 from jaxcurate.data.formats import Source
-from jaxcurate.data.rows import Bad, Fields, Raw, Row, everything, to_row
+from jaxcurate.data.rows import Bad, Fields, Raw, everything, to_row
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Document
 
-__all__ = ['Block', 'Corpus', 'Row', 'open_corpus']
+__all__ = ['Block', 'Corpus', 'open_corpus']
 
 # A corpus is split by file when every shard gets at least this many.
 _FILES_PER_SHARD = 4
@@ -40,7 +41,7 @@ class Block(NamedTuple):
   file: str
   start: int
   end: int
-  rows: list[Row]
+  rows: list[Document]
   skipped: dict[str, int]
   last: bool = False
 
@@ -123,7 +124,7 @@ class Corpus:
     if not found_rows and not any(map(_has_rows, self.sources)):
       raise UserError(f'{self.description}: not a single row; check the input')
 
-  def rows(self, *, shard: int = 0, num_shards: int = 1) -> Iterator[Row]:
+  def rows(self, *, shard: int = 0, num_shards: int = 1) -> Iterator[Document]:
     """Good rows of one shard, in order; see `blocks`."""
     for block in self.blocks(
       block_rows=1024, shard=shard, num_shards=num_shards
@@ -145,7 +146,7 @@ class Corpus:
     for source in self.sources:
       for row, raw in source.read(everything):
         found = self._check(source, row, raw, None)
-        if isinstance(found, Row) and found.vector is not None:
+        if isinstance(found, Document) and found.vector is not None:
           return len(found.vector)
     return None
 
@@ -160,10 +161,10 @@ class Corpus:
         start = row // block_rows * block_rows
         block, places = Block(source.name, start, start, [], {}), {}
       found = self._check(source, row, raw, self.vector_width)
-      if isinstance(found, Row) and found.id in places:
+      if isinstance(found, Document) and found.id in places:
         first = source.place(places[found.id])
         found = Bad('duplicate id', f'{found.id!r} is also the id of {first}')
-      if isinstance(found, Row):
+      if isinstance(found, Document):
         places[found.id] = row
         block.rows.append(found)
       elif self.on_bad_row == 'skip':
@@ -180,7 +181,7 @@ class Corpus:
 
   def _check(
     self, source: Source, row: int, raw: Raw, width: int | None
-  ) -> Row | Bad:
+  ) -> Document | Bad:
     if isinstance(raw, Bad):
       return raw
     return to_row(raw, self.fields, source.row_id(row), width)

@@ -1,7 +1,8 @@
 """One document of a corpus, and the named reasons why a raw row is not one.
 
 Readers yield raw rows (a dict of columns, or `Bad` where the file itself could
-not be parsed); `to_row` checks one and makes the `Row` everything else sees.
+not be parsed); `to_row` checks one and makes the
+`Document` that everything else sees.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,21 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-
-class Row(NamedTuple):
-  """One document.
-
-  Attributes:
-    id: unique in its corpus.
-    text: not empty, free of NUL and of lone surrogates.
-    domain: name of its domain, or None.
-    vector: [D] float32 precomputed embedding, when one was asked for.
-  """
-
-  id: str
-  text: str
-  domain: str | None
-  vector: np.ndarray | None = None
+from jaxcurate.types import Document
 
 
 class Bad(NamedTuple):
@@ -64,7 +51,7 @@ def to_row(
   fields: Fields,
   default_id: str,
   vector_width: int | None = None,
-) -> Row | Bad:
+) -> Document | Bad:
   """Checks one parsed row.
 
   Args:
@@ -77,7 +64,7 @@ def to_row(
     The document, or why it is none.
 
   >>> to_row({'text': 'a b', 'id': 7}, Fields(), 'x.jsonl:0')
-  Row(id='7', text='a b', domain=None, vector=None)
+  Document(id='7', text='a b', domain=None, vector=None, turns=None)
   >>> to_row({'body': 'a b'}, Fields(), 'x.jsonl:0').reason
   'missing text field'
   """
@@ -104,7 +91,7 @@ def to_row(
     vector = to_vector(raw.get(fields.vector), vector_width)
     if isinstance(vector, Bad):
       return vector
-  return Row(
+  return Document(
     default_id if row_id in (None, '') else str(row_id),
     text,
     None if domain is None else str(domain),

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 
 from jaxcurate.data import selection_filter
-from jaxcurate.data.rows import Row
 from jaxcurate.data.token_part import PartWriter
 from jaxcurate.ops.ids import hash_ids
-from jaxcurate.types import Vocabulary
+from jaxcurate.types import Document, Vocabulary
 
 META = 'cache.json'
 # The key of the held-out share; never the 0 of `id_hash`, or samplers keyed
@@ -45,7 +44,7 @@ class TokenBuilder:
     self._found = 0
     self._skipped = {'no tokens': 0, 'not selected': 0}
 
-  def add(self, block: Sequence[Row], holdout_share: float) -> None:
+  def add(self, block: Sequence[Document], holdout_share: float) -> None:
     """Rows to train on, less the held-out share of them."""
     ids = [row.id for row in block]
     id_hash = hash_ids(ids)
@@ -59,7 +58,7 @@ class TokenBuilder:
     self._append(self.eval, block, id_hash, held, np.ones_like(copies))
     self._append(self.train, block, id_hash, ~held & (copies > 0), copies)
 
-  def add_eval(self, block: Sequence[Row]) -> None:
+  def add_eval(self, block: Sequence[Document]) -> None:
     """Rows to evaluate on."""
     id_hash = hash_ids([row.id for row in block])
     every = np.ones(len(block), np.int32)
@@ -103,7 +102,7 @@ class TokenBuilder:
   def _append(
     self,
     writer: PartWriter,
-    block: Sequence[Row],
+    block: Sequence[Document],
     id_hash: np.ndarray,
     keep: np.ndarray,
     copies: np.ndarray,

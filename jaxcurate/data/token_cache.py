@@ -18,12 +18,11 @@ from jaxtyping import Float
 import numpy as np
 
 from jaxcurate.data import selection_filter, token_part
-from jaxcurate.data.rows import Row
 from jaxcurate.data.token_builder import META, TokenBuilder, sync
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops.ids import hash_ids
-from jaxcurate.types import Selection, Vocabulary
+from jaxcurate.types import Document, Selection, Vocabulary
 
 # A block ends at this many rows or characters, whichever comes first.
 _BLOCK_ROWS, _BLOCK_CHARACTERS = 1024, 1 << 23
@@ -50,13 +49,13 @@ class TokenCache(NamedTuple):
 
 def build(
   directory: str | os.PathLike[str],
-  rows: Iterable[Row],
+  rows: Iterable[Document],
   vocabulary: Vocabulary,
   *,
   settings: Mapping[str, Any],
   selection: Selection | None = None,
   holdout_share: float = 0.01,
-  eval_rows: Iterable[Row] | None = None,
+  eval_rows: Iterable[Document] | None = None,
 ) -> TokenCache:
   """Tokenizes a corpus into `directory`, or opens what is there already.
 
@@ -192,7 +191,7 @@ def _writing(directory: str | os.PathLike[str]) -> Iterator[None]:
     ) from error
 
 
-def _blocks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+def _blocks(rows: Iterable[Document]) -> Iterator[list[Document]]:
   """Lists of rows of bounded size."""
   block, characters = [], 0
   for row in rows:

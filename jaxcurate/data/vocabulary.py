@@ -43,6 +43,7 @@ class SentencePieceVocabulary:
     self._num_pieces: int = self._processor.get_piece_size()
     self._extra_ids = extra_ids
     self.size: int = self._num_pieces + extra_ids
+    self.bos_id: int | None = None
     self.eos_id: int = self._processor.eos_id()
     self.unk_id: int | None = self._processor.unk_id()
 
@@ -97,6 +98,7 @@ class ByteVocabulary:
     name: equal names, equal ids.
   """
 
+  bos_id: int | None = None
   eos_id: int = 1
   unk_id: int | None = 2
 

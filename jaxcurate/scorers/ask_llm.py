@@ -176,15 +176,15 @@ def _make_examples(
   """Documents to prompts, criterion by criterion, window by window."""
   start = np.zeros(1, np.int32)  # the decoder's start token is the pad id
 
-  def examples(ids, texts, tokens):
-    del ids, texts
-    documents = []
+  def examples(documents, tokens):
+    del documents
+    found = []
     for document in tokens:
       pieces = [
         document[i : i + room]
         for i in range(0, len(document) if windows else 1, room)
       ]
-      documents.append(
+      found.append(
         [
           {
             'encoder': np.array([*before, *piece, *after], np.int32),
@@ -196,7 +196,7 @@ def _make_examples(
           if piece
         ]
       )
-    return documents
+    return found
 
   return examples
 

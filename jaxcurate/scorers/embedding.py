@@ -74,8 +74,8 @@ def encoder_embedding(
   if max_length < 2:
     raise ValueError(f'max_length is {max_length}, expected at least 2')
 
-  def examples(ids, texts, tokens):
-    del ids, texts
+  def examples(documents, tokens):
+    del documents
     return [
       [_encoder_input(document[: max_length - 1], vocabulary.eos_id)]
       if len(document)

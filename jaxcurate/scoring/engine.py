@@ -45,7 +45,7 @@ def score_corpus(
   corpus: readers.Corpus,
   scorers: Sequence[Scorer],
   vocabulary: Vocabulary,
-  params: Any,
+  params: Mapping[str, Any],
   mesh: jax.sharding.Mesh,
   output: epath.PathLike,
   block_rows: int,
@@ -61,7 +61,7 @@ def score_corpus(
     corpus: where the documents come from.
     scorers: methods; those whose features have one name share a pass.
     vocabulary: for `num_tokens` and for every pass.
-    params: network parameters, already on the mesh.
+    params: name of a pass -> its parameters, already on the mesh.
     mesh: axes 'data' and 'model' over local devices.
     output: folder of the chunks: the table's, or its scratch.
     block_rows: rows that are packed together; the same on every resume.
@@ -80,7 +80,7 @@ def score_corpus(
   done = parts_lib.Done(parts_lib.committed(output))
   passes = {s.features.name: s.features for s in scorers}
   forwards = {
-    name: forward.Forward(features, params, mesh, rows=rows_per_batch)
+    name: forward.Forward(features, params[name], mesh, rows=rows_per_batch)
     for name, features in passes.items()
     if features.column is None
   }
@@ -133,14 +133,12 @@ def _prepare(
   block: readers.Block, passes: Mapping[str, Features], vocabulary: Vocabulary
 ) -> Block:
   """Tokenises and packs one block."""
-  ids = [row.id for row in block.rows]
-  texts = [row.text for row in block.rows]
-  tokens = vocabulary.encode_batch(texts)
+  tokens = vocabulary.encode_batch([row.text for row in block.rows])
   counts, prepared = {}, {}
   for name, features in passes.items():
     if features.column is not None:
       continue
-    documents = features.examples(ids, texts, tokens)
+    documents = features.examples(block.rows, tokens)
     counts[name] = [len(examples) for examples in documents]
     prepared[name] = forward.prepare(
       features, [example for examples in documents for example in examples]

@@ -57,8 +57,11 @@ def prepare(features: Features, examples: Sequence[dict]) -> Prepared:
     decoder_length=decoder_slots(features),
     max_segments=features.max_segments,
   )
-  segments = [packed.batch['encoder_segment_ids']]
-  if features.decoder_length > 1:  # a lone decoder position costs nothing
+  segments = []
+  if features.encoder_length:
+    segments.append(packed.batch['encoder_segment_ids'])
+  # A lone decoder position beside an encoder costs nothing.
+  if features.decoder_length > 1 or not segments:
     segments.append(packed.batch['decoder_segment_ids'])
   return Prepared(
     batch=packed.batch,
@@ -74,6 +77,10 @@ def decoder_slots(features: Features) -> int:
   if not features.decoder_length:
     return 0
   return max(features.decoder_length, features.max_segments)
+
+
+def _row_length(features: Features) -> int:
+  return max(features.encoder_length, features.decoder_length)
 
 
 class Forward:
@@ -144,7 +151,7 @@ class Forward:
         if self.rows <= self._shards:
           raise UserError(
             f'a batch of {self.rows} rows of'
-            f' {self._features.encoder_length} tokens does not fit in device'
+            f' {_row_length(self._features)} tokens does not fit in device'
             ' memory; shorten max_length, use a smaller model, or shard it'
             ' over more devices with --mesh'
           ) from error

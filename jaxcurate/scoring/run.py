@@ -16,7 +16,7 @@ from jaxcurate.data import duplicates, readers
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import engine, excerpts, summaries
+from jaxcurate.scoring import engine, excerpts, fitting, summaries
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.types import Scorer, Vocabulary
 
@@ -31,6 +31,9 @@ def score(
   output: epath.PathLike,
   settings: Mapping[str, Any],
   command: Sequence[str] = (),
+  second: Any = None,
+  reuse: str | None = None,
+  seed: int = 0,
   block_rows: int = 1024,
   rows_per_batch: int | None = None,
   chunk_seconds: float = engine.CHUNK_SECONDS,
@@ -48,6 +51,10 @@ def score(
     settings: all that decides the scores, JSON-able; recorded, and refused
       when it differs from what the folder was begun with.
     command: argv, for the manifest.
+    second: parameters of a second network on the mesh, for methods that
+      compare two.
+    reuse: score folder whose fits are taken instead of fitting, or None.
+    seed: of what methods fit.
     block_rows, rows_per_batch, chunk_seconds, on_progress: see
       `engine.score_corpus`.
 
@@ -64,13 +71,22 @@ def score(
   if manifests.begin(output, 'scores', settings):
     return manifests.read_manifest(output, 'scores')
   started = time.monotonic()
+  params_of = fitting.pass_params(
+    scorers,
+    params,
+    second=second,
+    mesh=mesh,
+    output=output,
+    reuse=reuse,
+    seed=seed,
+  )
   has_summary = any(s.summary is not None for s in scorers)
   first = output / engine.SCRATCH if has_summary else output
   parts = engine.score_corpus(
     corpus=corpus,
     scorers=scorers,
     vocabulary=vocabulary,
-    params=params,
+    params=params_of,
     mesh=mesh,
     output=first,
     block_rows=block_rows,

@@ -9,10 +9,9 @@ import numpy as np
 
 from jaxcurate.data import evaluation as data_evaluation
 from jaxcurate.data import planned_rows, token_cache, token_part
-from jaxcurate.data.rows import Row
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.train.evaluation import EvalBatch
-from jaxcurate.types import AnchorSet, Vocabulary
+from jaxcurate.types import AnchorSet, Document, Vocabulary
 
 
 def held_out_batches(
@@ -56,7 +55,7 @@ def held_out_batches(
 def make_anchors(
   folder: str | os.PathLike[str],
   name: str,
-  rows: Iterable[Row],
+  rows: Iterable[Document],
   vocabulary: Vocabulary,
   settings: planned_rows.RowSettings,
   rows_per_batch: int,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 
 from jaxcurate.data import evaluation, planned_rows, token_cache, token_part
-from jaxcurate.data.rows import Row
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
 SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=3)
@@ -13,7 +13,7 @@ SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=3)
 def _part(folder, rows):
   return token_cache.build(
     folder,
-    [Row('train', 'text', None)],
+    [Document('train', 'text', None)],
     VOCABULARY,
     settings={},
     eval_rows=rows,
@@ -23,7 +23,7 @@ def _part(folder, rows):
 def _rows(count=25):
   rng = np.random.default_rng(0)
   return [
-    Row(f'id{i}', chr(97 + i) * int(size), None)
+    Document(f'id{i}', chr(97 + i) * int(size), None)
     for i, size in enumerate(rng.integers(1, 70, count))
   ]
 
@@ -129,7 +129,7 @@ def test_errors_come_before_the_first_batch(part, tmp_path):
 
 
 def test_one_document_of_one_token(tmp_path):
-  part = _part(tmp_path / 'c', [Row('a', 'x', None)])
+  part = _part(tmp_path / 'c', [Document('a', 'x', None)])
   ((batch, document),) = _batches(part)
   assert document.tolist() == [[0, -1, -1], *[[-1] * 3] * 3]
   assert batch['encoder_input_tokens'][0, :3].tolist() == [123, 1, 0]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from jaxcurate.data import planned_rows, token_cache, token_part
-from jaxcurate.data.rows import Row
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.ops import span_corruption
+from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
 SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=4)
@@ -16,7 +16,7 @@ SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=4)
 def part(tmp_path_factory):
   rng = np.random.default_rng(0)
   rows = [
-    Row(
+    Document(
       f'id{i}',
       bytes(rng.integers(97, 123, size).astype(np.uint8)).decode(),
       ['news', None][i % 2],

@@ -4,19 +4,19 @@ import pytest
 from jaxcurate.data.rows import (
   Bad,
   Fields,
-  Row,
   everything,
   invalid_utf8,
   to_row,
   to_vector,
 )
+from jaxcurate.types import Document
 
 FIELDS = Fields()
 
 
 def test_a_full_row_by_hand():
   raw = {'text': 'Hello.', 'id': 'd7', 'domain': 'news', 'extra': 3}
-  assert to_row(raw, FIELDS, 'f:0') == Row('d7', 'Hello.', 'news', None)
+  assert to_row(raw, FIELDS, 'f:0') == Document('d7', 'Hello.', 'news', None)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_a_full_row_by_hand():
 )
 def test_ids(given, kept):
   row = to_row({'text': 'x', 'id': given}, FIELDS, 'f:0')
-  assert isinstance(row, Row)
+  assert isinstance(row, Document)
   assert row.id == kept
 
 
@@ -68,7 +68,7 @@ def test_columns_by_other_names():
 @pytest.mark.parametrize('space', ['', ' ', '\n\t\r', '\u3000\u2003', '\xa0'])
 def test_whitespace_is_empty(space):
   assert to_row({'text': space}, FIELDS, 'f:0').reason == 'empty'
-  assert isinstance(to_row({'text': space + '.'}, FIELDS, 'f:0'), Row)
+  assert isinstance(to_row({'text': space + '.'}, FIELDS, 'f:0'), Document)
 
 
 def test_text_is_kept_as_it_is():
@@ -103,7 +103,7 @@ def test_good_rows_can_always_be_encoded_and_hashed():
   good = 0
   for code in codes:
     found = to_row({'text': f'a{chr(code)}', 'id': chr(code)}, FIELDS, 'f:0')
-    if isinstance(found, Row):
+    if isinstance(found, Document):
       good += 1
       assert found.text.encode('utf-8').decode('utf-8') == found.text
       hash_ids([found.id])

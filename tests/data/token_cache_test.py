@@ -5,18 +5,17 @@ import numpy as np
 import pytest
 
 from jaxcurate.data import token_builder, token_cache, token_part
-from jaxcurate.data.rows import Row
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops.ids import hash_ids
-from jaxcurate.types import Selection
+from jaxcurate.types import Document, Selection
 
 VOCABULARY = ByteVocabulary()
 
 
 def _rows(count=200, start=0):
   return [
-    Row(f'id{i}', f'text {i}', ['news', None, 'web'][i % 3])
+    Document(f'id{i}', f'text {i}', ['news', None, 'web'][i % 3])
     for i in range(start, start + count)
   ]
 
@@ -156,7 +155,7 @@ def test_memory_does_not_grow_with_the_corpus(tmp_path, monkeypatch):
   monkeypatch.setattr(token_cache, '_BLOCK_ROWS', 64)
   peaks = []
   for size in (300, 3000):
-    rows = (Row(f'id{i}', 'word ' * 40, None) for i in range(size))
+    rows = (Document(f'id{i}', 'word ' * 40, None) for i in range(size))
     tracemalloc.start()
     _build(tmp_path / str(size), rows)
     peaks.append(tracemalloc.get_traced_memory()[1])
@@ -186,7 +185,7 @@ def test_a_column_is_joined_by_id(tmp_path):
 
 
 def test_nothing_left_is_one_clear_line(tmp_path):
-  empty = [Row('a', '', None), Row('b', 'text', None)]
+  empty = [Document('a', '', None), Document('b', 'text', None)]
   with pytest.raises(UserError, match=r'left to train on .*1 not selected'):
     _build(tmp_path / 'c', empty, selection=_selection({'a': 1}))
   with pytest.raises(UserError, match='the corpus is empty'):
@@ -197,7 +196,7 @@ def test_nothing_left_is_one_clear_line(tmp_path):
 
 
 def test_empty_texts_and_empty_selections(tmp_path):
-  rows = [Row('a', '', 'web'), *_rows(3)]
+  rows = [Document('a', '', 'web'), *_rows(3)]
   cache = _build(tmp_path / 'c', rows, holdout_share=0.0)
   assert cache.skipped['no tokens'] == 1
   assert token_part.num_documents(cache.train) == 3

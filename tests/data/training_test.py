@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from jaxcurate.data import planned_rows, token_cache, training
-from jaxcurate.data.rows import Row
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.io.errors import UserError
-from jaxcurate.types import Selection
+from jaxcurate.types import Document, Selection
 
 VOCABULARY = ByteVocabulary()
 SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=3)
@@ -19,7 +18,7 @@ COPIES = {f'id{i}': 1 + 2 * (i % 4 == 0) for i in range(30)}
 def part(tmp_path_factory):
   rng = np.random.default_rng(0)
   rows = [
-    Row(f'id{i}', chr(97 + i % 26) * int(size), 'web')
+    Document(f'id{i}', chr(97 + i % 26) * int(size), 'web')
     for i, size in enumerate(rng.integers(1, 60, 30))
   ]
   selection = Selection(
@@ -213,7 +212,7 @@ def test_a_batch_larger_than_an_epoch(part):
 def test_one_document_of_one_token(tmp_path):
   part = token_cache.build(
     tmp_path / 'c',
-    [Row('a', 'x', None)],
+    [Document('a', 'x', None)],
     VOCABULARY,
     settings={},
     holdout_share=0.0,
@@ -227,7 +226,7 @@ def test_one_document_of_one_token(tmp_path):
 def test_errors_are_one_clear_line(part, tmp_path):
   empty = token_cache.build(
     tmp_path / 'c',
-    [Row('a', 'x', None)],
+    [Document('a', 'x', None)],
     VOCABULARY,
     settings={},
     holdout_share=0.0,

@@ -11,6 +11,7 @@ from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.evaluate.auc import roc_auc
 from jaxcurate.models import load
 from jaxcurate.scorers import ask_llm
+from jaxcurate.types import Document
 
 FOLDER = pathlib.Path(load.__file__).parent / 'judge'
 MAX_LENGTH = 256  # the question and some 190 tokens of text
@@ -62,9 +63,9 @@ def test_it_separates_held_out_sound_from_damaged_text(judge, vocabulary):
   features = ask_llm.make(
     network=judge.network, vocabulary=vocabulary, max_length=MAX_LENGTH
   ).features
-  texts = [d.text for d in labelled]
   examples = features.examples(
-    [d.id for d in labelled], texts, vocabulary.encode_batch(texts)
+    [Document(d.id, d.text, d.domain) for d in labelled],
+    vocabulary.encode_batch([d.text for d in labelled]),
   )
   batch, _, _ = packing.pack(
     [example for [example] in examples],

@@ -10,6 +10,7 @@ from jaxcurate.data import packing
 from jaxcurate.data.vocabulary import ByteVocabulary, SentencePieceVocabulary
 from jaxcurate.models import t5
 from jaxcurate.scorers import ask_llm
+from jaxcurate.types import Document
 
 # The prompt of the paper's Figure 3 around the text "A fact.".
 PROMPT = """###
@@ -48,10 +49,13 @@ def model(vocabulary):
   return network, jax.tree.map(lambda x: x * 2.0, params)
 
 
+def examples_of(scorer, texts, vocabulary):
+  documents = [Document(str(i), text, None) for i, text in enumerate(texts)]
+  return scorer.features.examples(documents, vocabulary.encode_batch(texts))
+
+
 def score_of(scorer, params, texts, vocabulary, max_segments=4):
-  documents = scorer.features.examples(
-    [str(i) for i in range(len(texts))], texts, vocabulary.encode_batch(texts)
-  )
+  documents = examples_of(scorer, texts, vocabulary)
   examples = [e for d in documents for e in d]
   packed = packing.pack(
     examples,
@@ -81,9 +85,7 @@ def test_prompt_is_the_papers_and_ends_in_eos(
   vocabulary, model, small_vocabulary
 ):
   scorer = ask_llm.make(network=model[0], vocabulary=vocabulary)
-  [[example]] = scorer.features.examples(
-    ['a'], ['A fact.'], vocabulary.encode_batch(['A fact.'])
-  )
+  [[example]] = examples_of(scorer, ['A fact.'], vocabulary)
   whole = sentencepiece.SentencePieceProcessor(model_file=str(small_vocabulary))
   assert example['encoder'].tolist() == [*whole.encode(PROMPT), 1]
   assert example['decoder_inputs'].tolist() == [0]
@@ -98,9 +100,7 @@ def test_prompt_in_t5s_own_vocabulary_and_hashes_in_the_text(
   whole = sentencepiece.SentencePieceProcessor(model_file=str(path))
   text = '### a text with ### inside,\n\ttabs and  spaces '
   scorer = ask_llm.make(network=model[0], vocabulary=vocabulary)
-  [[example]] = scorer.features.examples(
-    ['a'], [text], vocabulary.encode_batch([text])
-  )
+  [[example]] = examples_of(scorer, [text], vocabulary)
   expected = whole.encode(ask_llm.TEMPLATE.replace('{text}', text))
   assert example['encoder'].tolist() == [*expected, 1]
 
@@ -135,7 +135,7 @@ def test_long_texts_keep_the_question(vocabulary, model):
       long_texts=long_texts,
     )
     tokens = vocabulary.encode_batch([text])
-    [examples] = scorer.features.examples(['a'], [text], tokens)
+    [examples] = examples_of(scorer, [text], vocabulary)
     frame = ask_llm.frame_tokens(ask_llm.TEMPLATE, vocabulary)
     size = sum(map(len, frame))
     assert all(len(e['encoder']) <= 200 for e in examples)
@@ -185,7 +185,7 @@ def test_yes_no_reads_only_those_rows():
 
 def test_empty_text_has_no_score(vocabulary, model):
   scorer = ask_llm.make(network=model[0], vocabulary=vocabulary)
-  assert scorer.features.examples(['a'], [' '], [[]]) == [[]]
+  assert scorer.features.examples([Document('a', ' ', None)], [[]]) == [[]]
 
 
 @pytest.mark.parametrize(

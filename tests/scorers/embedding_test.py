@@ -9,6 +9,7 @@ from jaxcurate.data import packing
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.models import t5
 from jaxcurate.scorers import embedding
+from jaxcurate.types import Document
 
 TEXTS = ['a text', 'another, longer text', '', 'x']
 
@@ -35,7 +36,8 @@ def model(vocabulary):
 
 def examples_of(features, vocabulary, texts=TEXTS):
   tokens = vocabulary.encode_batch(texts)
-  return features.examples([str(i) for i in range(len(texts))], texts, tokens)
+  documents = [Document(str(i), text, None) for i, text in enumerate(texts)]
+  return features.examples(documents, tokens)
 
 
 def test_reads_the_head_of_the_text_and_eos(model, vocabulary):

@@ -9,6 +9,7 @@ from jaxcurate.data import packing
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.models import t5
 from jaxcurate.scorers import perplexity
+from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
 
@@ -31,7 +32,8 @@ def model():
 
 def examples_of(scorer, texts, ids=None):
   ids = ids or [f'doc{i}' for i in range(len(texts))]
-  return scorer.features.examples(ids, texts, VOCABULARY.encode_batch(texts))
+  documents = [Document(i, text, None) for i, text in zip(ids, texts)]
+  return scorer.features.examples(documents, VOCABULARY.encode_batch(texts))
 
 
 def outputs_of(scorer, params, documents, max_segments=4):

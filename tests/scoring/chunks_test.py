@@ -4,13 +4,15 @@ import numpy as np
 import pytest
 
 from jaxcurate.data import readers
-from jaxcurate.data.rows import Row
 from jaxcurate.io import tables
 from jaxcurate.scoring import chunks, parts
+from jaxcurate.types import Document
 
 
 def block(start, rows=4, file='a', last=False, skipped=None):
-  found = [Row(f'{file}{i}', 'text', None) for i in range(start, start + rows)]
+  found = [
+    Document(f'{file}{i}', 'text', None) for i in range(start, start + rows)
+  ]
   raw = readers.Block(file, start, start + rows, found, skipped or {}, last)
   return chunks.Block(raw, np.ones(rows, np.int32), {}, {})
 

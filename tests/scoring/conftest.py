@@ -23,7 +23,7 @@ PARAMS = {'scale': jnp.float32(0.5)}
 def mean_byte(name='mean_byte', width=24, columns=('mean_byte',)):
   """Mean byte of a text, over windows: a scorer small enough to check."""
 
-  def examples(ids, texts, tokens):
+  def examples(documents, tokens):
     return [
       [
         {'encoder': np.array(document[i : i + width], np.int32)}
@@ -113,8 +113,8 @@ def small():
 WIDTH = 24  # tokens per window
 
 
-def _examples(ids, texts, tokens):
-  del ids, texts
+def _examples(documents, tokens):
+  del documents
   return [
     [
       {'encoder': np.array(document[i : i + WIDTH], np.int32)}

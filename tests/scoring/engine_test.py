@@ -18,7 +18,7 @@ def score(toy, corpus, output, scorers, **settings):
     corpus=corpus,
     scorers=scorers,
     vocabulary=ByteVocabulary(),
-    params=toy.params,
+    params={s.features.name: toy.params for s in scorers},
     mesh=toy.one_device(),
     output=output,
     **{'block_rows': 8, 'chunk_seconds': 0.0, **settings},
@@ -155,9 +155,9 @@ def test_a_document_without_examples_has_no_score(toy, corpus, tmp_path):
   features = toy.sums()
   inner = features.examples
 
-  def examples(ids, texts, tokens):
-    found = inner(ids, texts, tokens)
-    return [e if i.endswith('7') else [] for i, e in zip(ids, found)]
+  def examples(documents, tokens):
+    found = inner(documents, tokens)
+    return [e if d.id.endswith('7') else [] for d, e in zip(documents, found)]
 
   some = features._replace(examples=examples)
   found = score(

@@ -15,7 +15,7 @@ def first_pass(toy, corpus, scratch, scorers, num_shards=1):
       corpus=corpus,
       scorers=scorers,
       vocabulary=ByteVocabulary(),
-      params=toy.params,
+      params={s.features.name: toy.params for s in scorers},
       mesh=toy.one_device(),
       output=scratch,
       block_rows=8,
@@ -136,9 +136,9 @@ def test_documents_without_vectors_have_no_score(toy, corpus, tmp_path):
   features = toy.sums()
   inner = features.examples
 
-  def examples(ids, texts, tokens):
-    found = inner(ids, texts, tokens)
-    return [[] if i.endswith('3') else e for i, e in zip(ids, found)]
+  def examples(documents, tokens):
+    found = inner(documents, tokens)
+    return [[] if d.id.endswith('3') else e for d, e in zip(documents, found)]
 
   scorer = toy.above(features._replace(examples=examples))
   first_pass(toy, corpus, tmp_path / 'scratch', [scorer])

@@ -32,9 +32,9 @@ def make(
   if max_length < 2:
     raise ValueError(f'max_length is {max_length}, expected at least 2')
 
-  def examples(ids, texts, tokens):
+  def examples(documents, tokens):
     # One list per document; an empty one means that it has no score.
-    del ids, texts
+    del documents
     return [
       [_example(document[: max_length - 1], vocabulary)] if document else []
       for document in tokens

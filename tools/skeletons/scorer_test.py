@@ -9,6 +9,7 @@ from jaxcurate.data import packing
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.models.t5 import T5Config, make_network
 from jaxcurate.scorers import my_scorer
+from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
 NETWORK = make_network(
@@ -32,7 +33,9 @@ def scorer():
 
 def run(scorer, texts, max_segments):
   tokens = VOCABULARY.encode_batch(texts)
-  documents = scorer.features.examples(texts, texts, tokens)
+  documents = scorer.features.examples(
+    [Document(text, text, None) for text in texts], tokens
+  )
   packed = packing.pack(
     [example for examples in documents for example in examples],
     encoder_length=24,
@@ -52,7 +55,8 @@ def test_the_score_is_the_output_by_hand(scorer):
 
 def test_texts_are_cut_and_empty_ones_have_no_score(scorer):
   tokens = VOCABULARY.encode_batch(['x' * 99, ''])
-  long, empty = scorer.features.examples(['a', 'b'], ['', ''], tokens)
+  documents = [Document('a', 'x' * 99, None), Document('b', '', None)]
+  long, empty = scorer.features.examples(documents, tokens)
   assert len(long[0]['encoder']) == 12
   assert long[0]['encoder'][-1] == VOCABULARY.eos_id
   assert empty == []
@@ -70,7 +74,7 @@ def test_it_is_a_log_probability(scorer):
   params = NETWORK.init(jax.random.key(1))
   flat = {**params, 'decoder': jax.tree.map(jnp.zeros_like, params['decoder'])}
   batch = packing.pack(
-    scorer.features.examples(['a'], ['a'], [[5, 6]])[0],
+    scorer.features.examples([Document('a', 'a', None)], [[5, 6]])[0],
     encoder_length=8,
     decoder_length=1,
     max_segments=1,
