@@ -53,8 +53,17 @@ FLAGS = {
     '0.2 = share of documents, 1000 = documents, 5000000t = tokens, 0.2t ='
     ' share of tokens'
   ),
+  'threshold': Flag(
+    'lowest score that --method=threshold keeps; of lamdas the ratio'
+    ' (default 1)',
+    float,
+  ),
   'selection': Flag('folder that `jaxcurate sample` wrote'),
-  'anchors': Flag('a small trusted corpus, for adapt', str, True),
+  'anchors': Flag(
+    'a small trusted corpus, for methods that learn from one', str, True
+  ),
+  'reference': Flag('a second model, for methods that compare two'),
+  'fitted': Flag('score folder whose anchors and fits are used again'),
   'steps': Flag('optimizer steps in all', int),
   'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
   'eval_input': Flag('held-out corpus (default: 1 %% of the input)', str, True),
@@ -68,12 +77,12 @@ _CORPUS = (
 COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
     'Scores every document of a corpus with one or several methods.',
-    (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'mesh', 'dtype',
-     'seed'),
+    (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'anchors',
+     'reference', 'fitted', 'mesh', 'dtype', 'seed'),
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
-    ('input', 'output', 'by', 'budget', 'seed'),
+    ('input', 'output', 'by', 'budget', 'threshold', 'seed'),
   ),
   'train': (
     'Trains a model on a corpus, weighting every example.',

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+import math
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from jaxcurate.io import atomic, tables
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
 from jaxcurate.types import Candidates, ScoreTable, Selection
 
@@ -34,7 +36,8 @@ def run(
   output: str,
   methods: Sequence[Callable[..., Selection]],
   by: str | None,
-  budget: str,
+  budget: str | None = None,
+  threshold: float | None = None,
   seed: int = 0,
   command: Sequence[str] = (),
 ) -> None:
@@ -45,7 +48,9 @@ def run(
     output: folder of the Selection.
     methods: one sampler's `sample` function.
     by: score column; None for the only one, or for a method that reads none.
-    budget: see `samplers.budget.parse_budget`.
+    budget: see `samplers.budget.parse_budget`; None for a method that needs
+      none.
+    threshold: see `samplers.threshold`; None for its own default.
     seed: of the draw.
     command: argv, for the manifest.
 
@@ -59,6 +64,11 @@ def run(
     )
   [sample] = methods
   name = sample.__module__.rpartition('.')[2]
+  options = {} if threshold is None else {'threshold': threshold}
+  if options and name != 'threshold':
+    raise UserError('--threshold is for --method=threshold; drop it')
+  if budget is None and name != 'threshold':
+    raise UserError(f'{name} needs a --budget, e.g. --budget=0.2')
   inputs = [inputs] if isinstance(inputs, str) else list(inputs)
   if not inputs:
     raise UserError('give --input=FOLDER, written by `jaxcurate score`')
@@ -71,7 +81,8 @@ def run(
   settings = {
     'method': name,
     'by': by,
-    'budget': str(budget),
+    'budget': None if budget is None else str(budget),
+    'threshold': threshold,
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
     **gin_files.settings([name]),
@@ -83,8 +94,8 @@ def run(
     return
   candidates, without = to_candidates(table, by)
   try:
-    amount = budget_lib.parse_budget(str(budget))
-    selection = sample(seed, candidates, amount)
+    amount = None if budget is None else budget_lib.parse_budget(str(budget))
+    selection = sample(seed, candidates, amount, **options)
   except ValueError as error:
     raise UserError(f'{name}: {error}') from error
   kept = _kept(table, selection)
@@ -101,7 +112,7 @@ def run(
         'seconds': time.monotonic() - started,
         'device': 'host',
       },
-      'diagnostics': kept,
+      'diagnostics': kept | _threshold(selection, candidates.unit),
     },
   )
   atomic.write_text(f'{output}/config.gin', gin_files.resolved())
@@ -184,6 +195,16 @@ def _kept(table: ScoreTable, selection: Selection) -> dict[str, Any]:
     'tokens_in_all': int(table.num_tokens.sum(dtype=np.int64)),
     'domains': by_domain,
   }
+
+
+def _threshold(selection: Selection, unit: str) -> dict[str, Any]:
+  """Where a line was drawn: the stored score, and the ratio it stands for."""
+  if selection.threshold is None:
+    return {}
+  line = {'score': selection.threshold, 'unit': unit}
+  if unit == log_ratio.UNIT:
+    line['ratio'] = math.exp(selection.threshold)
+  return {'threshold': line}
 
 
 def _nonzero(counts: dict[str, int]) -> dict[str, int]:

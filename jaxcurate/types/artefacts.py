@@ -67,9 +67,12 @@ class Selection:
       Dividing by it de-biases totals (Horvitz-Thompson).
     design: 'random', or 'deterministic' where expectations are all 1 and
       totals cannot be de-biased.
+    threshold: lowest score that passed, where a line was drawn; not stored
+      with the ids but in the manifest.
   """
 
   id: np.ndarray
   count: np.ndarray
   expected_count: np.ndarray
   design: str = 'random'
+  threshold: float | None = None

@@ -8,6 +8,7 @@ import pytest
 from jaxcurate.cli import sample
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
+from jaxcurate.ops import log_ratio
 from jaxcurate.types import ScoreTable
 
 
@@ -154,6 +155,31 @@ def test_inverse_propensity_wants_a_density(
   assert run(*argv, f'--input={rare}').code == 0
   selection = tables.read_selection(tmp_path / 'kept')
   assert (selection.expected_count < 1).all()
+
+
+def test_threshold_of_lamdas_is_the_papers_ratio(run, tmp_path, fails_clearly):
+  ratios = [0.8, 0.95, 1.05, 1.3]
+  table = write_scores(
+    tmp_path / 'scores', np.log(ratios), 'lamdas', unit=log_ratio.UNIT
+  )
+  argv = ('sample', '--method=threshold', f'--input={table}')
+  for flags, ratio, kept in [((), 1.0, 2), (('--threshold=0.9',), 0.9, 3)]:
+    output = tmp_path / f'kept{kept}'
+    result = run(*argv, *flags, f'--output={output}')
+    assert result.code == 0, result.err
+    assert len(tables.read_selection(output).id) == kept
+    line = manifests.read_manifest(output)['diagnostics']['threshold']
+    assert line['score'] == pytest.approx(np.log(ratio), abs=1e-6)
+    assert line['ratio'] == pytest.approx(ratio)
+    assert line['unit'] == log_ratio.UNIT
+  kept = ('--gin.threshold.sample.quantile=0.75', f'--output={tmp_path / "q"}')
+  assert run(*argv, *kept).code == 0
+  assert tables.read_selection(tmp_path / 'q').id.tolist() == ['doc3']
+  argv = ('sample', '--method=top_k', f'--input={table}')
+  argv += (f'--output={tmp_path / "top"}',)
+  assert fails_clearly(run(*argv), 'top_k needs a --budget')
+  result = run(*argv, '--budget=1', '--threshold=1')
+  assert fails_clearly(result, '--threshold is for --method=threshold')
 
 
 def test_every_score_missing(run, tmp_path, fails_clearly):

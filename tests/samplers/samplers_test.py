@@ -5,6 +5,7 @@ import pytest
 
 from jaxcurate import types
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
 from jaxcurate.samplers import (
   draw,
@@ -175,21 +176,34 @@ def test_top_k_takes_the_best_and_breaks_ties_by_seed():
 def test_threshold_by_score_and_by_quantile():
   pool = _pool(10)
   pool.score[:] = np.arange(10)
-  got = threshold.sample(0, pool, min_score=7.0)
+  got = threshold.sample(0, pool, threshold=7.0)
   assert list(got.id) == ['doc9', 'doc8', 'doc7']
   assert len(threshold.sample(0, pool, quantile=0.5).id) == 5
   assert len(threshold.sample(0, pool, quantile=0.0).id) == 10
-  got = threshold.sample(0, pool, _budget('2'), min_score=7.0)
+  got = threshold.sample(0, pool, _budget('2'), threshold=7.0)
   assert list(got.id) == ['doc9', 'doc8']
+
+
+def test_threshold_of_a_log_ratio_is_the_ratio():
+  pool = _pool(5, unit=log_ratio.UNIT)
+  pool.score[:] = np.log([0.5, 0.9, 1.0, 1.1, 2.0])
+  for ratio, kept in [(None, 3), (1.0, 3), (0.9, 4), (1.05, 2)]:
+    got = threshold.sample(0, pool, threshold=ratio)
+    assert len(got.id) == kept
+    assert got.threshold == pytest.approx(np.log(ratio or 1.0))
+  got = threshold.sample(0, pool, quantile=0.8)
+  assert list(got.id) == ['doc4']
+  with pytest.raises(ValueError, match=r'threshold is 0.0, .* above 0'):
+    threshold.sample(0, pool, threshold=0.0)
 
 
 def test_threshold_errors():
   pool = _pool(10)
   pool.score[:] = np.arange(10)
   with pytest.raises(ValueError, match='no score reaches 11, the highest is 9'):
-    threshold.sample(0, pool, min_score=11.0)
+    threshold.sample(0, pool, threshold=11.0)
   with pytest.raises(ValueError, match='asks for 5 documents, but only 3'):
-    threshold.sample(0, pool, _budget('5'), min_score=7.0)
+    threshold.sample(0, pool, _budget('5'), threshold=7.0)
   with pytest.raises(ValueError, match='quantile is 2'):
     threshold.sample(0, pool, quantile=2.0)
 
