@@ -2,21 +2,22 @@
 
 import argparse
 from collections.abc import Callable, Sequence
+import functools
 import hashlib
 from typing import Any
 
 import jax
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files
+from jaxcurate.cli import gin_files, score_methods
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.scoring import engine
+from jaxcurate.scoring import engine, fitting
 from jaxcurate.scoring import run as scoring
-from jaxcurate.types import Scorer
+from jaxcurate.types import Document, Scorer
 
 _POOR_AGREEMENT = 0.7  # Spearman; below it an estimate is mostly noise
 # Rows packed together: enough for full batches, few enough to commit often.
@@ -41,6 +42,11 @@ def run(
   model: str = 'judge',
   vocabulary: str | None = None,
   template: Sequence[str] = (),
+  anchors: Sequence[str] = (),
+  reference: str | None = None,
+  fitted: str | None = None,
+  sample_documents: int = 2000,
+  seed: int = 0,
   format: str | None = None,
   task: str | None = None,
   task_module: str | None = None,
@@ -65,6 +71,11 @@ def run(
     model: checkpoint folder, 'judge' or 'hf:owner/name'.
     vocabulary: spiece.model or 'bytes'; None for the model's own.
     template: prompt files for ask_llm, see `inputs.read_templates`.
+    anchors: a small trusted corpus, for methods that learn from one.
+    reference: a second model, for methods that compare two.
+    fitted: score folder whose anchors and fits are used again.
+    sample_documents: drawn from the corpus for methods that learn from it.
+    seed: of what methods draw and fit.
     format: of the inputs; None goes by the extension.
     task: seqio task instead of inputs, registered by `task_module`.
     split: its split.
@@ -90,22 +101,44 @@ def run(
   loaded = inputs_lib.load_model(
     model, devices, vocabulary=vocabulary, dtype=dtype
   )
-  scorers = _make_scorers(methods, loaded, template)
-  columns = {s.features.column for s in scorers if s.features.column}
-  if len(columns) > 1:
-    raise UserError(f'methods want several vector columns: {sorted(columns)}')
-  corpus = inputs_lib.open_documents(
-    inputs=inputs,
+  second = None
+  if reference is not None:
+    second = inputs_lib.load_model(
+      reference, devices, vocabulary=vocabulary, dtype=dtype
+    )
+  open_documents = functools.partial(
+    inputs_lib.open_documents,
     format=format,
-    task=task,
-    task_module=task_module,
     split=split,
     text_field=text_field,
     id_field=id_field,
     domain_field=domain_field,
     on_bad_row=on_bad_row,
-    vector_field=next(iter(columns), None),
   )
+  open_corpus = functools.partial(
+    open_documents, inputs=inputs, task=task, task_module=task_module
+  )
+  trusted: list[Document] = []
+  if anchors:
+    trusted = list(open_documents(inputs=anchors, task=None).rows())
+  elif fitted is not None:
+    trusted = fitting.read_anchors(fitted)
+  scorers = score_methods.make_scorers(
+    methods,
+    score_methods.Given(
+      loaded,
+      trusted,
+      second,
+      lambda: score_methods.sample_documents(
+        open_corpus(), sample_documents, seed
+      ),
+      template,
+    ),
+  )
+  columns = {s.features.column for s in scorers if s.features.column}
+  if len(columns) > 1:
+    raise UserError(f'methods want several vector columns: {sorted(columns)}')
+  corpus = open_corpus(vector_field=next(iter(columns), None))
   on_cpu = jax.default_backend() == 'cpu'
   block_rows = block_rows or (_CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK)
   names = [column for scorer in scorers for column in scorer.columns]
@@ -117,7 +150,13 @@ def run(
     ' operations per token',
     flush=True,
   )
-  settings = _settings(methods, loaded, corpus, template, dtype)
+  settings = {
+    **_settings(methods, loaded, corpus, template, dtype),
+    'anchors': score_methods.digest(trusted),
+    'reference': reference,
+  }
+  if any(scorer.fit for scorer in scorers):
+    settings['seed'] = seed
   bar, stop_counting = inputs_lib.progress_bar(corpus, block_rows, 'score')
 
   def show(progress: engine.Progress) -> None:
@@ -135,6 +174,10 @@ def run(
       output=output,
       settings=settings,
       command=command,
+      second=second.params if second else None,
+      anchors=trusted,
+      reuse=fitted,
+      seed=seed,
       block_rows=block_rows,
       rows_per_batch=rows_per_batch,
       chunk_seconds=chunk_seconds,
@@ -146,32 +189,6 @@ def run(
   if jax.process_index() == 0:
     atomic.write_text(f'{output}/config.gin', gin_files.resolved())
     _report(manifest, names, output)
-
-
-def _make_scorers(
-  methods: Sequence[Callable[..., Scorer]],
-  loaded: inputs_lib.Loaded,
-  template: Sequence[str],
-) -> list[Scorer]:
-  """Calls every method; a setting it refuses is the user's to change."""
-  asks = [make for make in methods if make.__module__.endswith('.ask_llm')]
-  if template and not asks:
-    raise UserError('--template is for --method=ask_llm; drop it, or add that')
-  templates = inputs_lib.read_templates(template)
-  scorers = []
-  for make in methods:
-    own: dict[str, Any] = {}
-    if templates and make in asks:
-      plain = templates.get('')
-      own = {'criteria': templates} if plain is None else {'template': plain}
-    try:
-      scorers.append(
-        make(network=loaded.network, vocabulary=loaded.vocabulary, **own)
-      )
-    except ValueError as error:
-      name = make.__module__.rpartition('.')[2]
-      raise UserError(f'{name}: {error}') from error
-  return scorers
 
 
 def _flops_per_token(

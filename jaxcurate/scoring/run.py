@@ -18,7 +18,7 @@ from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.scoring import engine, excerpts, fitting, summaries
 from jaxcurate.scoring import parts as parts_lib
-from jaxcurate.types import Scorer, Vocabulary
+from jaxcurate.types import Document, Scorer, Vocabulary
 
 
 def score(
@@ -32,6 +32,7 @@ def score(
   settings: Mapping[str, Any],
   command: Sequence[str] = (),
   second: Any = None,
+  anchors: Sequence[Document] = (),
   reuse: str | None = None,
   seed: int = 0,
   block_rows: int = 1024,
@@ -53,6 +54,7 @@ def score(
     command: argv, for the manifest.
     second: parameters of a second network on the mesh, for methods that
       compare two.
+    anchors: what the methods learn from; kept beside their fits.
     reuse: score folder whose fits are taken instead of fitting, or None.
     seed: of what methods fit.
     block_rows, rows_per_batch, chunk_seconds, on_progress: see
@@ -71,6 +73,8 @@ def score(
   if manifests.begin(output, 'scores', settings):
     return manifests.read_manifest(output, 'scores')
   started = time.monotonic()
+  if shard == 0 and any(scorer.fit for scorer in scorers):
+    fitting.write_anchors(output, anchors)
   params_of = fitting.pass_params(
     scorers,
     params,
