@@ -4,15 +4,16 @@ The softmax is divided after the product with the values, and a short decoder
 query is folded through the key and value kernels (see `Attention`).
 """
 
+import functools
+
 from flax import linen as nn
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxcurate.models import layers
+from jaxcurate.models import layers, softmax
+from jaxcurate.models.softmax import MASKED
 
-# Finite, so that a query that may look at nothing gets a mean, never NaN.
-MASKED = -1e10  # as T5X
 # Shorter weights fit into the cache all at once.
 _BLOCKED_FROM = 128
 
@@ -60,12 +61,26 @@ class Attention(nn.Module):
     mask: Array,
     bias: Float[Array, 'H T L'] | None,
     deterministic: bool,
+    prefix: tuple[Array, Array, Array] | None = None,
   ) -> Float[Array, 'B T D']:
-    """Attends from x to source."""
+    """Attends from x to source, and to keys and values before it.
+
+    Args:
+      x_BxTxD: what asks.
+      source_BxLxD: what is asked.
+      mask: True where a query may look, broadcast to [B, H, T, L].
+      bias: added to the scores of the source.
+      deterministic: no dropout.
+      prefix: (key, value, mask) of one layer of a `types.Prefix`; its bias
+        is 0.
+
+    Returns:
+      The mixtures through the output kernel.
+    """
     T, L = x_BxTxD.shape[1], source_BxLxD.shape[1]
     D, K = self.embed_dim, self.head_dim
     query = self._heads(self.query(x_BxTxD))
-    absorbed = T * D * (L + K) < L * K * (D + T)
+    absorbed = prefix is None and T * D * (L + K) < L * K * (D + T)
     if absorbed:
       query = jnp.einsum('bhtk,dhk->bhtd', query, self._kernel(self.key))
       weight_by, mix_by = 'bhtd,bld->bhtl', 'bhtl,bld->bhtd'
@@ -75,7 +90,7 @@ class Attention(nn.Module):
       keys = self._heads(self.key(source_BxLxD))
       values = self._heads(self.value(source_BxLxD))
     blocked = self.blocked and deterministic and T >= _BLOCKED_FROM
-    if bias is not None and blocked:
+    if bias is not None and prefix is None and blocked:
       mixed = _by_row_and_head(query, keys, values, bias, mask)
       return self.out(mixed.swapaxes(1, 2).reshape(*x_BxTxD.shape[:2], -1))
     score = jnp.einsum(
@@ -83,13 +98,16 @@ class Attention(nn.Module):
     )
     if bias is not None:
       score = score + bias
-    score = jnp.where(mask, score, MASKED)
-    peak = lax.stop_gradient(jnp.max(score, -1, keepdims=True))
-    weight = jnp.exp(score - peak)
-    total = jnp.sum(weight, -1, keepdims=True)
-    weight = self.dropout(weight, deterministic=deterministic)
-    mixed = jnp.einsum(mix_by, weight.astype(self.dtype), values)
-    mixed = (mixed / total).astype(self.dtype)
+
+    def mix(weight: Array) -> Array:
+      return jnp.einsum(mix_by, weight.astype(self.dtype), values)
+
+    groups = [softmax.Group(jnp.where(mask, score, MASKED), mix)]
+    if prefix is not None:
+      key, value, slots = prefix
+      groups.append(softmax.group(query, key, value, slots[:, None]))
+    drop = functools.partial(self.dropout, deterministic=deterministic)
+    mixed = softmax.mixture(groups, drop)
     if absorbed:
       mixed = jnp.einsum('bhtd,dhk->bhtk', mixed, self._kernel(self.value))
     return self.out(mixed.swapaxes(1, 2).reshape(*x_BxTxD.shape[:2], -1))
@@ -101,8 +119,7 @@ class Attention(nn.Module):
     return x.swapaxes(1, 2)
 
   def _kernel(self, dense: layers.Dense) -> Array:
-    kernel = dense.kernel.astype(self.dtype)
-    return kernel.reshape(-1, self.num_heads, self.head_dim)
+    return dense.matrix().reshape(-1, self.num_heads, self.head_dim)
 
 
 def _by_row_and_head(

@@ -1,7 +1,8 @@
-"""Building blocks of T5 but attention: embedding, norm, bias, feed-forward.
+"""Building blocks but attention: embedding, norm, bias, feed-forward.
 
-Exploring the Limits of Transfer Learning (arXiv:1910.10683, section 2.1).
-Parameter names, their shapes and their initial distributions are T5X's.
+Exploring the Limits of Transfer Learning (arXiv:1910.10683, section 2.1); the
+Llama family shares them. Parameter names, their shapes and their initial
+distributions are T5X's.
 """
 
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from jaxcurate.ops import lora
+
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
   'relu': jax.nn.relu,
   # The tanh approximation, 'gelu_new' of Hugging Face.
@@ -23,7 +26,7 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
 
 
 class Dense(nn.Module):
-  """A linear map without bias; the kernel can be read without applying it."""
+  """A linear map; the kernel can be read without applying it."""
 
   in_features: int
   out_features: int
@@ -31,15 +34,32 @@ class Dense(nn.Module):
   kernel_init: nn.initializers.Initializer = nn.initializers.variance_scaling(
     1.0, 'fan_in', 'truncated_normal'
   )
+  use_bias: bool = False
 
   def setup(self) -> None:
     """Declares the parameters."""
     shape = (self.in_features, self.out_features)
     self.kernel = self.param('kernel', self.kernel_init, shape, jnp.float32)
+    if self.use_bias:
+      self.bias = self.param(
+        'bias', nn.initializers.zeros, shape[1:], jnp.float32
+      )
 
   def __call__(self, x: Float[Array, '... I']) -> Float[Array, '... O']:
-    """x @ kernel in the activation dtype."""
-    return jnp.dot(x.astype(self.dtype), self.kernel.astype(self.dtype))
+    """x @ kernel + bias in the activation dtype; + (x A) B where attached."""
+    x = x.astype(self.dtype)
+    y = jnp.dot(x, self.kernel.astype(self.dtype))
+    if self.has_variable('params', lora.A):
+      a, b = (self.get_variable('params', name) for name in (lora.A, lora.B))
+      y = y + jnp.dot(jnp.dot(x, a.astype(self.dtype)), b.astype(self.dtype))
+    return y + self.bias.astype(self.dtype) if self.use_bias else y
+
+  def matrix(self) -> Array:
+    """The kernel as it is applied, attached adapters included."""
+    if not self.has_variable('params', lora.A):
+      return self.kernel.astype(self.dtype)
+    a, b = (self.get_variable('params', name) for name in (lora.A, lora.B))
+    return lora.whole(self.kernel, a, b).astype(self.dtype)
 
 
 class Embedding(nn.Module):
@@ -48,13 +68,14 @@ class Embedding(nn.Module):
   vocab_size: int
   embed_dim: int
   dtype: str
+  stddev: float = 1.0  # of the initial distribution
 
   @nn.compact
   def __call__(self, tokens: Int[Array, 'B L']) -> Float[Array, 'B L D']:
     """One row of the table per token."""
     embedding = self.param(
       'embedding',
-      nn.initializers.normal(1.0),
+      nn.initializers.normal(self.stddev),
       (self.vocab_size, self.embed_dim),
       jnp.float32,
     )
@@ -62,15 +83,22 @@ class Embedding(nn.Module):
 
 
 class RMSNorm(nn.Module):
-  """T5's layer norm: no mean, no bias, statistics in float32."""
+  """T5's layer norm: no mean, no bias, statistics in float32.
+
+  With `offset` the parameter is what scale has above 1 (Gemma).
+  """
 
   eps: float
   dtype: str
+  offset: bool = False
 
   @nn.compact
   def __call__(self, x: Float[Array, '... D']) -> Float[Array, '... D']:
     """x / sqrt(mean(x^2) + eps) * scale."""
-    scale = self.param('scale', nn.initializers.ones, x.shape[-1:], jnp.float32)
+    start = nn.initializers.zeros if self.offset else nn.initializers.ones
+    scale = self.param('scale', start, x.shape[-1:], jnp.float32)
+    if self.offset:
+      scale = 1.0 + jnp.asarray(scale)
     x = x.astype(jnp.float32)
     inverse_rms = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.eps)
     return (x * inverse_rms * scale).astype(self.dtype)

@@ -1,4 +1,4 @@
-"""What a T5 parameter tree looks like: stacked layers and logical axes.
+"""What a parameter tree looks like: stacked layers and logical axes.
 
 T5X stores every layer of a stack under its own name (`layers_0`, ...); a
 scanned stack stores all of them in one tree `layers` whose leaves have a
@@ -23,6 +23,11 @@ _AXES = {
   ('query', 'kernel'): ('embed', 'joined_kv'),
   ('key', 'kernel'): ('embed', 'joined_kv'),
   ('value', 'kernel'): ('embed', 'joined_kv'),
+  ('query', 'bias'): ('joined_kv',),
+  ('key', 'bias'): ('joined_kv',),
+  ('value', 'bias'): ('joined_kv',),
+  ('query_norm', 'scale'): ('kv',),
+  ('key_norm', 'scale'): ('kv',),
   ('out', 'kernel'): ('joined_kv', 'embed'),
   ('wi', 'kernel'): ('embed', 'mlp'),
   ('wi_0', 'kernel'): ('embed', 'mlp'),
@@ -45,7 +50,8 @@ def logical_axes(params: types.Params) -> types.Params:
 
   def axes(path: tuple, leaf: jax.ShapeDtypeStruct) -> tuple[str, ...]:
     names = tuple(entry.key for entry in path)
-    found = ('embed',) if names[-1] == 'scale' else _AXES.get(names[-2:], ())
+    norm = ('embed',) if names[-1] == 'scale' else ()
+    found = _AXES.get(names[-2:], norm)
     if found and 'layers' in names:
       found = ('layers', *found)
     if found and len(found) != len(leaf.shape):

@@ -9,7 +9,7 @@ import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from jaxcurate.models import t5
+from jaxcurate.models import decoder, t5
 
 GOLDENS = pathlib.Path(__file__).parent / 'goldens'
 
@@ -30,6 +30,25 @@ def make_config():
       'activations': ('gelu', 'linear'),
     }
     return t5.T5Config(**{**fields, **changes})
+
+  return make
+
+
+@pytest.fixture
+def make_decoder_config():
+  """DecoderConfig of a tiny network; keyword arguments change fields."""
+
+  def make(**changes):
+    fields = {
+      'vocab_size': 24,
+      'embed_dim': 16,
+      'num_heads': 4,
+      'num_kv_heads': 2,
+      'head_dim': 8,
+      'mlp_dim': 20,
+      'num_layers': 2,
+    }
+    return decoder.DecoderConfig(**{**fields, **changes})
 
   return make
 
