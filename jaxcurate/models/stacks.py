@@ -4,10 +4,14 @@ Parameter names are those of T5X (t5x/examples/t5/network.py); a scanned stack
 holds its layers under `layers` with a leading axis.
 """
 
+from typing import Any
+
 from flax import linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from jaxcurate import types
 from jaxcurate.models import attention, layers
 from jaxcurate.models.config import T5Config
 
@@ -17,8 +21,10 @@ class _EncoderLayer(nn.Module):
   deterministic: bool
 
   @nn.compact
-  def __call__(self, x: Array, mask: Array, bias: Array) -> tuple[Array, None]:
-    """One layer; returns (states, None) as the body of a scan does."""
+  def __call__(
+    self, x: Array, prefix: Any, mask: Array, bias: Array
+  ) -> tuple[Array, None]:
+    """One layer, as `_DecoderLayer` without what an encoder lacks."""
     cfg, still = self.config, self.deterministic
     y = _norm(cfg, 'pre_attention_layer_norm')(x)
     y = _attention(cfg, 'attention')(y, y, mask, bias, still)
@@ -33,12 +39,28 @@ class _DecoderLayer(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Array, mask: Array, bias: Array, encoded: Array, cross_mask: Array
+    self,
+    x: Array,
+    prefix: tuple[Array, Array] | None,
+    mask: Array,
+    bias: Array,
+    encoded: Array,
+    cross_mask: Array,
+    slots: Any,
   ) -> tuple[Array, None]:
-    """One layer; returns (states, None) as the body of a scan does."""
+    """One layer; returns (states, None) as the body of a scan does.
+
+    Args:
+      x: [B, T, D] states.
+      prefix: keys and values [1 | B, P, heads, head_dim] of this layer.
+      mask, bias: of self-attention.
+      encoded, cross_mask: of cross-attention.
+      slots: [1 | B, P] bool, valid slots of the prefix, or None.
+    """
     cfg, still = self.config, self.deterministic
     y = _norm(cfg, 'pre_self_attention_layer_norm')(x)
-    y = _attention(cfg, 'self_attention')(y, y, mask, bias, still)
+    before = None if prefix is None else (*prefix, slots)
+    y = _attention(cfg, 'self_attention')(y, y, mask, bias, still, before)
     x = x + _dropout(cfg, y, still)
     y = _norm(cfg, 'pre_cross_attention_layer_norm')(x)
     attend = _attention(cfg, 'encoder_decoder_attention')
@@ -56,9 +78,22 @@ class _Stack(nn.Module):
 
   @nn.compact
   def __call__(
-    self, x: Array, mask: Array, deterministic: bool, *cross: Array
+    self,
+    x: Array,
+    mask: Array,
+    deterministic: bool,
+    *cross: Any,
+    prefix: tuple[Array, Array] | None = None,
   ) -> Array:
-    """Final states; `cross` is (encoded, cross_mask) for a decoder."""
+    """Final states.
+
+    Args:
+      x: [B, L, D] embeddings.
+      mask: of self-attention.
+      deterministic: no dropout.
+      *cross: (encoded, cross_mask, slots) for a decoder.
+      prefix: keys and values [layers, 1 | B, P, heads, head_dim].
+    """
     cfg = self.config
     relative_position_bias = layers.RelativePositionBias(
       cfg.num_heads,
@@ -82,13 +117,14 @@ class _Stack(nn.Module):
         # collections that a scan does not list vanish silently.
         variable_axes={'params': 0, 'intermediates': 0, 'perturbations': 0},
         split_rngs={'params': True, 'dropout': True},
-        in_axes=(nn.broadcast,) * len(inputs),  # pyright: ignore[reportArgumentType]
+        in_axes=(0,) + (nn.broadcast,) * len(inputs),  # pyright: ignore[reportArgumentType]
         length=num_layers,
       )
-      x, _ = layer(cfg, deterministic, name='layers')(x, *inputs)
+      x, _ = layer(cfg, deterministic, name='layers')(x, prefix, *inputs)
     else:
       for i in range(num_layers):
-        x, _ = layer(cfg, deterministic, name=f'layers_{i}')(x, *inputs)
+        own = jax.tree.map(lambda leaf, i=i: leaf[i], prefix)
+        x, _ = layer(cfg, deterministic, name=f'layers_{i}')(x, own, *inputs)
     name = 'decoder_norm' if self.is_decoder else 'encoder_norm'
     return _dropout(cfg, _norm(cfg, name)(x), deterministic)
 
@@ -121,6 +157,7 @@ class T5(nn.Module):
     encoder_segment_ids: Array,
     tokens: Array,
     segment_ids: Array,
+    prefix: types.Prefix | None = None,
     deterministic: bool = True,
   ) -> Array:
     """Decoder states after the final norm, scaled for the head."""
@@ -134,6 +171,8 @@ class T5(nn.Module):
       deterministic,
       encoded,
       cross_mask,
+      None if prefix is None else prefix.mask,
+      prefix=None if prefix is None else (prefix.key, prefix.value),
     )
     if self.config.scale_decoder_outputs:
       states = states * self.config.embed_dim**-0.5

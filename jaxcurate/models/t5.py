@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxcurate import types
 from jaxcurate.models import parameters, stacks
+from jaxcurate.models import prefix as prefixes
 from jaxcurate.models.config import T5Config
 from jaxcurate.ops import pool as pool_ops
 
@@ -53,6 +54,7 @@ def make_network(config: T5Config) -> types.Network:
   (2, 3, 4)
   """
   module = stacks.T5(config)
+  prefix_shape = (config.num_decoder_layers, config.num_heads, config.head_dim)
 
   def init(key: Array) -> types.Params:
     key_module, key_head, key_projection = jax.random.split(key, 3)
@@ -95,14 +97,18 @@ def make_network(config: T5Config) -> types.Network:
     decoder_input_tokens_BxT: Int[Array | np.ndarray, 'B T'],
     decoder_segment_ids_BxT: Int[Array | np.ndarray, 'B T'],
     *,
+    prefix: types.Prefix | None = None,
     dropout_key: Array | None = None,
   ) -> Float[Array, 'B T D']:
     _need_decoder(config)
+    if prefix is not None:
+      prefixes.check(prefix, prefix_shape, len(decoder_input_tokens_BxT))
     arrays = (
       encoded_BxLxD,
       encoder_segment_ids_BxL,
       decoder_input_tokens_BxT,
       decoder_segment_ids_BxT,
+      prefix,
     )
     return apply('decode', params, arrays, dropout_key)
 
@@ -138,6 +144,7 @@ def make_network(config: T5Config) -> types.Network:
     logical_axes=parameters.logical_axes(
       jax.eval_shape(init, jax.random.key(0))
     ),
+    prefix_shape=prefix_shape if config.num_decoder_layers else None,
   )
 
 

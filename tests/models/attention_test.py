@@ -37,8 +37,9 @@ def _apply(module, params, x, source, mask, bias=None):
   )(params)
 
 
-def _slow(params, x, source, mask, bias):
+def _slow(params, x, source, mask, bias, prefix=None):
   """One query at a time, in float64; an empty mask gives the plain mean."""
+  before = prefix or (np.zeros((len(x), 0, H, K)),) * 2
   kernels = {k: v['kernel'].astype(np.float64) for k, v in params.items()}
   x, source = np.float64(x), np.float64(source)
   mixed = np.zeros((*x.shape[:2], H, K))
@@ -47,6 +48,8 @@ def _slow(params, x, source, mask, bias):
       query = (x[b, t] @ kernels['query']).reshape(H, K)
       key = (source[b] @ kernels['key']).reshape(-1, H, K)
       value = (source[b] @ kernels['value']).reshape(-1, H, K)
+      key = np.concatenate([before[0][b], key])
+      value = np.concatenate([before[1][b], value])
       for h in range(H):
         score = key[:, h] @ query[h] + bias[h, t]
         seen = mask[b, t] if mask[b, t].any() else np.ones_like(mask[b, t])
@@ -68,6 +71,26 @@ def test_against_float64(module, params, num_queries):
     module, params, x, source, jnp.asarray(mask[:, None]), jnp.asarray(bias)
   )
   expected = _slow(params, x, source, mask, bias)
+  np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
+
+
+@pytest.mark.parametrize('num_queries', [1, 20])
+def test_a_prefix_against_float64(module, params, num_queries):
+  x, source = _states(1, 2, num_queries), _states(2, 2, 20)
+  rng = np.random.default_rng(3)
+  key, value = rng.normal(size=(2, 2, 5, H, K)).astype(np.float32)
+  bias = rng.normal(size=(H, num_queries, 25)).astype(np.float32)
+  bias[:, :, :5] = 0  # of the prefix
+  mask = rng.random((2, num_queries, 25)) < 0.4
+  mask[:, :, :5] = mask[:, :1, :5]
+  found = jax.jit(
+    lambda p: module.apply(
+      {'params': p}, x, source, jnp.asarray(mask[:, None, :, 5:]),
+      jnp.asarray(bias[:, :, 5:]), True,
+      (jnp.asarray(key), jnp.asarray(value), jnp.asarray(mask[:, 0, :5])),
+    )
+  )(params)  # fmt: skip
+  expected = _slow(params, x, source, mask, bias, (key, value))
   np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-4)
 
 

@@ -12,6 +12,7 @@ from jaxcurate.models import decoder, parameters
 from jaxcurate.models.rope import Rope
 
 ROWS = [[3, 4, 5, 6, 7, 8, 9], [10, 11], [12, 13, 14, 15]]
+JOINED = [*range(3, 16)]
 
 # What each family adds to plain Llama.
 FAMILIES = {
@@ -84,7 +85,7 @@ def test_padding_and_packing_change_nothing(config, strong):
   params = strong(network)
   right = _decode(network, params, *_rows(ROWS, 9))
   left = _decode(network, params, *_rows(ROWS, 9, left=True))
-  tokens = jnp.asarray([sum(ROWS, [0, 0]) + [0]])
+  tokens = jnp.asarray([[0, 0, *JOINED, 0]])
   ids = [0, 0, *([7] * 7), *([2] * 2), *([3] * 4), 0]  # any order of ids
   packed = _decode(network, params, tokens, jnp.asarray([ids]))
   for i, (row, start) in enumerate(zip(ROWS, (2, 9, 11), strict=True)):
@@ -125,7 +126,7 @@ def test_packed_texts_share_a_prefix(config, strong):
   params = strong(network)
   _, prefix = jax.jit(network.extend)(params, *_rows([[16, 17, 18]], 3))
   alone = _decode(network, params, *_rows(ROWS, 8), prefix)
-  tokens = jnp.asarray([sum(ROWS, [])])
+  tokens = jnp.asarray([JOINED])
   ids = jnp.asarray([[1] * 7 + [2] * 2 + [3] * 4])
   packed = _decode(network, params, tokens, ids, prefix)
   joined = jnp.concatenate(

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcurate import types
 from jaxcurate.models import t5
 
 ROWS = [[3, 4, 5, 6, 7], [8, 9], [10, 11, 12]]
@@ -171,3 +172,59 @@ def test_a_config_that_cannot_be(make_config):
     make_config(activations=('swish',))
   with pytest.raises(ValueError, match=r"'float16'.*'bfloat16'"):
     make_config(dtype='float16')
+
+
+@pytest.mark.parametrize('scan', [False, True])
+def test_a_prefix_in_the_decoder(make_config, strong, scan):
+  config = make_config(num_decoder_layers=2, scan_layers=scan)
+  network = t5.make_network(config)
+  params = strong(network)
+  assert network.prefix_shape == (2, 2, 8) and network.extend is None
+  tokens, targets = _pad(ROWS, 5), _pad(TARGETS, 3)
+  segments, target_segments = jnp.sign(tokens), jnp.sign(targets)
+
+  @jax.jit
+  def run(params, prefix):
+    encoded = network.encode(params, tokens, segments)
+    return network.decode(
+      params, encoded, segments, targets, target_segments, prefix=prefix
+    )
+
+  def slots(seed, rows, length, on):
+    draw = np.random.default_rng(seed).normal(size=(2, 2, rows, length, 2, 8))
+    mask = jnp.broadcast_to(jnp.asarray(on, bool), (rows, length))
+    return types.Prefix(*jnp.asarray(draw, jnp.float32), mask)
+
+  real = np.asarray(target_segments > 0)
+  plain = run(params, None)
+  # Empty slots are as no slots; one row serves all; the order is free.
+  found = run(params, slots(0, 3, 2, [False, False]))
+  np.testing.assert_allclose(found[real], plain[real], atol=2e-5)
+  one = slots(1, 1, 3, [True, False, True])
+  once = run(params, one)
+  assert (abs(once - plain)[real].max(-1) > 1e-2).all()
+  each = jax.tree.map(lambda x: jnp.repeat(x, 3, axis=x.ndim > 2), one)
+  np.testing.assert_allclose(run(params, each), once, atol=2e-5)
+  turned = jax.tree.map(lambda x: x[:, :, ::-1], (one.key, one.value))
+  found = run(params, types.Prefix(*turned, one.mask[:, ::-1]))
+  np.testing.assert_allclose(found, once, atol=2e-5)
+
+
+def test_a_prefix_of_another_network(make_config, strong):
+  network = t5.make_network(make_config())
+  params = strong(network)
+  ids, encoded = jnp.ones((3, 2), jnp.int32), jnp.ones((3, 2, 16))
+
+  def decode(layers, rows):
+    key = jnp.zeros((layers, rows, 4, 2, 8))
+    prefix = types.Prefix(key, key, jnp.ones((rows, 4), bool))
+    network.decode(params, encoded, ids, ids, ids, prefix=prefix)
+
+  with pytest.raises(
+    ValueError, match=r'keys \(2, 1, 4.*expected \(1, 1, 4, 2'
+  ):
+    decode(2, 1)
+  with pytest.raises(ValueError, match="2 rows, expected 1 or the batch's 3"):
+    decode(1, 2)
+  alone = t5.make_network(make_config(num_decoder_layers=0))
+  assert alone.prefix_shape is None
