@@ -14,7 +14,7 @@ import time
 from jaxcurate.cli import demo_text, demo_train, gin_files
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import main as main_lib
-from jaxcurate.data import planned_rows, readers
+from jaxcurate.data import readers, row_shape
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import Interrupted, UserError
@@ -118,7 +118,7 @@ def run(
   words = vocabularies.load_vocabulary(
     str(load.judge_folder() / 'spiece.model')
   )
-  rows = planned_rows.row_settings(
+  rows = row_shape.row_settings(
     encoder_length=encoder_length, max_segments=max_segments
   )
   study = demo_train.Study(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxcurate.data import planned_rows, readers, token_cache
+from jaxcurate.data import readers, row_shape, token_cache
 from jaxcurate.data import training as training_data
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
@@ -45,7 +45,7 @@ class Study(NamedTuple):
   corpus: str
   held_out: str
   words: Vocabulary
-  rows: planned_rows.RowSettings
+  rows: row_shape.RowSettings
   rows_per_batch: int
   network: Any
   optimizer: optimizers.Optimizer

@@ -10,7 +10,7 @@ import jax
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import gin_files
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import planned_rows, token_cache
+from jaxcurate.data import row_shape, token_cache
 from jaxcurate.evaluate import held_out
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
@@ -47,7 +47,7 @@ def run(
   dtype: str | None = None,
   command: Sequence[str] = (),
 ) -> None:
-  """Span-corruption loss per document, under masks fixed by the ids.
+  """Held-out loss per document; spans are hidden under masks fixed by id.
 
   Args:
     inputs: globs, files, folders or URLs; or `task` and `split`.
@@ -83,8 +83,8 @@ def run(
     on_bad_row=on_bad_row,
   )
   files = [source.name for source in corpus.sources]
-  rows = planned_rows.row_settings(
-    encoder_length=encoder_length, max_segments=max_segments
+  rows = row_shape.settings_for(
+    loaded.network, length=encoder_length, max_segments=max_segments
   )
   settings = {
     'model': model,

@@ -11,7 +11,7 @@ import numpy as np
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import gin_files, train_parts
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import planned_rows, token_cache, token_part
+from jaxcurate.data import row_shape, token_cache, token_part
 from jaxcurate.data import training as training_data
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import manifest as manifests
@@ -159,8 +159,8 @@ def run(
   if finished and manifests.read_manifest(output)['steps'] == steps:
     print(f'{output}: already trained to step {steps}')
     return
-  rows = planned_rows.row_settings(
-    encoder_length=encoder_length, max_segments=max_segments
+  rows = row_shape.settings_for(
+    start.network, length=encoder_length, max_segments=max_segments
   )
   cache = token_cache.build(
     f'{output}/cache/text',

@@ -11,7 +11,7 @@ from etils import epath
 import jax
 
 from jaxcurate.cli import gin_files
-from jaxcurate.data import planned_rows, readers, token_cache, token_part
+from jaxcurate.data import readers, row_shape, token_cache, token_part
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
@@ -63,7 +63,7 @@ def read_anchors(
   anchors: Sequence[str],
   open_documents: Callable[..., readers.Corpus],
   words: Vocabulary,
-  rows: planned_rows.RowSettings,
+  rows: row_shape.RowSettings,
   rows_per_batch: int,
   output: str,
 ) -> AnchorSet | None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcurate.data import planned_rows, token_part
-from jaxcurate.data.planned_rows import RowSettings
+from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.io.errors import UserError
 from jaxcurate.types import Vocabulary

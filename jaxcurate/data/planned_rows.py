@@ -1,4 +1,4 @@
-"""Span-corrupted rows of a few documents: planned first, filled on demand.
+"""Training rows of a few documents: planned first, filled on demand.
 
 How long a window's inputs and targets become depends on its length alone, so
 the packing of a block is known before any token is read. Every host can plan
@@ -12,63 +12,12 @@ from typing import NamedTuple
 from jaxtyping import Float32, Int32, Int64
 import numpy as np
 
-from jaxcurate.data import best_fit, packing, windows
+from jaxcurate.data import best_fit, causal_rows, packing, windows
+from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.shuffle import mix
 from jaxcurate.data.token_part import TokenPart, document_tokens
 from jaxcurate.ops import span_corruption
 from jaxcurate.types import Vocabulary
-
-
-class RowSettings(NamedTuple):
-  """The shape of rows and how their text is corrupted.
-
-  Attributes:
-    encoder_length: L.
-    decoder_length: T.
-    max_segments: S, examples per row; 1 is one padded example per row.
-    raw_length: most raw tokens per window.
-    noise_density, mean_span_length: see `span_corruption`.
-  """
-
-  encoder_length: int
-  decoder_length: int
-  max_segments: int
-  raw_length: int
-  noise_density: float
-  mean_span_length: float
-
-
-def row_settings(
-  *,
-  encoder_length: int = 512,
-  max_segments: int = 8,
-  noise_density: float = span_corruption.NOISE_DENSITY,
-  mean_span_length: float = span_corruption.MEAN_SPAN_LENGTH,
-) -> RowSettings:
-  """T5's lengths: 512 inputs are 568 raw tokens and 114 targets.
-
-  Short examples have more targets per input (EOS, a span at least), so a
-  packed row gets two more decoder slots per further example: 128 by default.
-
-  Args:
-    encoder_length: tokens per row, >= 3.
-    max_segments: examples per row; 1 does not pack.
-    noise_density: share of tokens to cut out, in (0, 1).
-    mean_span_length: mean tokens per span, >= 1.
-  """
-  raw_length, targets = span_corruption.raw_length(
-    encoder_length,
-    noise_density=noise_density,
-    mean_span_length=mean_span_length,
-  )
-  return RowSettings(
-    encoder_length=encoder_length,
-    decoder_length=targets + 2 * (max_segments - 1),
-    max_segments=max_segments,
-    raw_length=raw_length,
-    noise_density=noise_density,
-    mean_span_length=mean_span_length,
-  )
 
 
 class Block(NamedTuple):
@@ -167,7 +116,7 @@ def fill_rows(
   vocabulary: Vocabulary,
   columns: Mapping[str, Float32[np.ndarray, ' N']],
 ) -> tuple[dict[str, np.ndarray], Int32[np.ndarray, 'R S']]:
-  """Corrupts and packs the windows of chosen rows.
+  """Makes and packs the examples of chosen rows.
 
   Args:
     picks: (block, row of the block) for each of the R rows wanted.
@@ -190,7 +139,7 @@ def fill_rows(
   for index, (block, row) in enumerate(picks):
     first, last = np.searchsorted(block.row, [row, row + 1])
     for window in range(first, last):
-      examples.append(_example(block, window, settings, vocabulary))
+      examples.append(_example(block, window, part, settings, vocabulary))
       rows.append(index)
       segments.append(block.segment[window])
       document[index, block.segment[window] - 1] = block.document[window]
@@ -202,7 +151,7 @@ def fill_rows(
     encoder_length=settings.encoder_length,
     decoder_length=settings.decoder_length,
   )
-  if 'encoder_source_ids' not in batch:
+  if 'decoder_source_ids' not in batch:
     batch.update(_of_documents(document, part, columns))
   return batch, document
 
@@ -228,10 +177,21 @@ def _of_documents(
 
 
 def _example(
-  block: Block, window: int, settings: RowSettings, vocabulary: Vocabulary
+  block: Block,
+  window: int,
+  part: TokenPart,
+  settings: RowSettings,
+  vocabulary: Vocabulary,
 ) -> dict[str, np.ndarray]:
   piece = slice(block.start[window], block.stop[window])
   tokens = block.tokens[piece]
+  source = None if block.source is None else block.source[piece] + 1
+  if not settings.encoder_length:
+    document = block.document[window]
+    ends = document >= 0 and piece.stop == part.offsets[document + 1]
+    return causal_rows.causal_example(
+      tokens, vocabulary, ends=bool(ends), source=source
+    )
   rng = np.random.Generator(np.random.Philox(key=block.key[window]))
   mask = span_corruption.noise_mask(
     len(tokens),
@@ -247,8 +207,8 @@ def _example(
     'decoder_inputs': shifted,
     'decoder_targets': targets,
   }
-  if block.source is not None:
-    sources = span_corruption.carry(block.source[piece] + 1, mask)
+  if source is not None:
+    sources = span_corruption.carry(source, mask)
     example['encoder_source_ids'], example['decoder_source_ids'] = sources
   return example
 
@@ -263,16 +223,22 @@ def _place(
   settings: RowSettings,
 ) -> Block:
   """Packs windows by their lengths."""
-  encoder, decoder = span_corruption.corrupted_lengths(
-    stop - start,
-    noise_density=settings.noise_density,
-    mean_span_length=settings.mean_span_length,
-  )
+  if settings.encoder_length:
+    encoder, decoder = span_corruption.corrupted_lengths(
+      stop - start,
+      noise_density=settings.noise_density,
+      mean_span_length=settings.mean_span_length,
+    )
+    widths = (settings.encoder_length, settings.decoder_length)
+  else:  # the one side there is takes the encoder's place
+    encoder = causal_rows.longest(stop - start)
+    decoder = np.zeros_like(encoder)
+    widths = (settings.decoder_length, 0)
   row, segment = best_fit.plan(
     encoder,
     decoder,
-    encoder_length=settings.encoder_length,
-    decoder_length=settings.decoder_length,
+    encoder_length=widths[0],
+    decoder_length=widths[1],
     max_segments=settings.max_segments,
   )
   order = np.lexsort((segment, row))

@@ -18,7 +18,8 @@ from jaxtyping import Float32
 import numpy as np
 
 from jaxcurate.data import planned_rows, token_part
-from jaxcurate.data.planned_rows import Block, RowSettings
+from jaxcurate.data.planned_rows import Block
+from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.shuffle import permute
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.io.errors import UserError
@@ -65,7 +66,7 @@ class TrainingBatches:
     Args:
       part: documents to train on.
       vocabulary: the one that tokenized them.
-      settings: of the rows, see `planned_rows.row_settings`.
+      settings: of the rows, see `row_shape.row_settings`.
       rows_per_batch: over all shards.
       seed: of order and masks.
       windowing: 'document' never crosses documents; 'concat' is T5's.

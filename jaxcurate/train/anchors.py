@@ -50,7 +50,7 @@ def make_refresh_step(
     The function; the anchors are those of `stack_anchors`. Their batches run
     one after the other, so memory is that of one.
   """
-  forwards.check_needs(weighting)
+  forwards.check_needs(weighting, network)
   refresh, needs = weighting.refresh, weighting.anchor_needs
   if refresh is None:
     raise ValueError('the weighting has no refresh: it uses no anchors')

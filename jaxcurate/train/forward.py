@@ -28,13 +28,13 @@ class Forward(NamedTuple):
   """What one forward pass computed; what was not asked for is None.
 
   Attributes:
-    encoder_states_BxLxD: after the final norm.
+    encoder_states_BxLxD: after the final norm; None without an encoder.
     decoder_states_BxTxD: after the final norm.
     log_prob_BxT: [B, T] float32 natural-log probability of each target.
     log_normaliser_BxT: [B, T] float32.
   """
 
-  encoder_states_BxLxD: jax.Array
+  encoder_states_BxLxD: jax.Array | None
   decoder_states_BxTxD: jax.Array | None
   log_prob_BxT: jax.Array | None
   log_normaliser_BxT: jax.Array | None
@@ -64,18 +64,21 @@ def forward(
   keys = (None, None)
   if dropout_key is not None:
     keys = jax.random.split(dropout_key)
-  encoded = network.encode(
-    params,
-    batch['encoder_input_tokens'],
-    batch['encoder_segment_ids'],
-    dropout_key=keys[0],
-  )
+  encoded = encoder_segments = None
+  if network.encode is not None:
+    encoder_segments = batch['encoder_segment_ids']
+    encoded = network.encode(
+      params,
+      batch['encoder_input_tokens'],
+      encoder_segments,
+      dropout_key=keys[0],
+    )
   if not (decoder or loss):
     return Forward(encoded, None, None, None)
   decoded = network.decode(
     params,
     encoded,
-    batch['encoder_segment_ids'],
+    encoder_segments,
     batch['decoder_input_tokens'],
     batch['decoder_segment_ids'],
     dropout_key=keys[1],
@@ -136,6 +139,7 @@ def make_signals(
     total_E = example_sums(-outputs.log_prob_BxT, batch, max_segments)
     fields['loss_E'] = total_E / jnp.where(count_E > 0, count_E, 1.0)
   if 'encoder_pooled' in needs:
+    assert outputs.encoder_states_BxLxD is not None
     fields['encoder_pooled_ExD'] = _examples(
       pool.mean_pool(
         outputs.encoder_states_BxLxD, batch['encoder_segment_ids'], max_segments
@@ -151,12 +155,19 @@ def make_signals(
   return Signals(mask_E=count_E > 0, step=step, **jax.lax.stop_gradient(fields))
 
 
-def check_needs(weighting: Weighting) -> None:
-  """Raises ValueError when a weighting asks for a signal that is not known."""
+def check_needs(weighting: Weighting, network: Network) -> None:
+  """Raises ValueError when a weighting asks for a signal that is not there."""
   unknown = (weighting.needs | weighting.anchor_needs) - set(SIGNALS)
   if unknown:
     raise ValueError(
       f'the weighting needs {sorted(unknown)}, known signals: {SIGNALS}'
+    )
+  if network.encode is None and 'encoder_pooled' in (
+    weighting.needs | weighting.anchor_needs
+  ):
+    raise ValueError(
+      "the weighting reads the encoder's states, and a decoder-only network"
+      " has no encoder; set states = 'decoder'"
     )
 
 

@@ -71,7 +71,7 @@ def make_gradient_fn(
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
   """
-  forwards.check_needs(weighting)
+  forwards.check_needs(weighting, network)
 
   def signals_of(
     outputs: forwards.Forward, batch: Batch, state: TrainState

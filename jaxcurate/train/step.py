@@ -121,7 +121,7 @@ def _metrics(
     'loss': sums['nll'] / jnp.maximum(sums['targets'], 1.0),
     'weighted_loss': sums['weighted_nll'] / divisor,
     'examples': jnp.sum(mask_E),
-    'tokens': jnp.sum(batch['encoder_segment_ids'] > 0)
+    'tokens': jnp.sum(batch.get('encoder_segment_ids', 0) > 0)
     + jnp.sum(forwards.loss_weights(batch) > 0),
     'weights/mean': mean,
     'weights/std': jnp.sqrt(variance),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxcurate.data import evaluation as data_evaluation
-from jaxcurate.data import planned_rows, token_cache, token_part
+from jaxcurate.data import row_shape, token_cache, token_part
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.train.evaluation import EvalBatch
 from jaxcurate.types import AnchorSet, Document, Vocabulary
@@ -18,7 +18,7 @@ def held_out_batches(
   part: TokenPart,
   domains: Sequence[str],
   vocabulary: Vocabulary,
-  settings: planned_rows.RowSettings,
+  settings: row_shape.RowSettings,
   rows_per_batch: int,
 ) -> list[EvalBatch]:
   """Every window of every document, under a mask fixed by its id.
@@ -57,7 +57,7 @@ def make_anchors(
   name: str,
   rows: Iterable[Document],
   vocabulary: Vocabulary,
-  settings: planned_rows.RowSettings,
+  settings: row_shape.RowSettings,
   rows_per_batch: int,
   cache_settings: Mapping[str, Any],
 ) -> AnchorSet:

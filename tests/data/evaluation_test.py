@@ -1,13 +1,18 @@
 import numpy as np
 import pytest
 
-from jaxcurate.data import evaluation, planned_rows, token_cache, token_part
+from jaxcurate.data import (
+  evaluation,
+  row_shape,
+  token_cache,
+  token_part,
+)
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.io.errors import UserError
 from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
-SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=3)
+SETTINGS = row_shape.row_settings(encoder_length=24, max_segments=3)
 
 
 def _part(folder, rows):

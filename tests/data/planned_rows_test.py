@@ -3,13 +3,13 @@ import itertools
 import numpy as np
 import pytest
 
-from jaxcurate.data import planned_rows, token_cache, token_part
+from jaxcurate.data import planned_rows, row_shape, token_cache, token_part
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.ops import span_corruption
 from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
-SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=4)
+SETTINGS = row_shape.row_settings(encoder_length=24, max_segments=4)
 
 
 @pytest.fixture(scope='module')
@@ -70,10 +70,10 @@ def _restored(inputs, targets):
 
 
 def test_t5s_lengths():
-  settings = planned_rows.row_settings(max_segments=1)
+  settings = row_shape.row_settings(max_segments=1)
   assert (settings.raw_length, settings.encoder_length) == (568, 512)
   assert settings.decoder_length == 114
-  assert planned_rows.row_settings(max_segments=8).decoder_length == 128
+  assert row_shape.row_settings(max_segments=8).decoder_length == 128
 
 
 def test_every_token_of_every_document_is_in_its_segments(part):
@@ -106,7 +106,7 @@ def test_decoder_inputs_are_targets_shifted_within_segments(part):
 
 def test_masks_depend_on_key_id_copy_and_window_only(part):
   # Long rows: a window of fewer than 30 tokens has one span, always its end.
-  settings = planned_rows.row_settings(encoder_length=64, max_segments=4)
+  settings = row_shape.row_settings(encoder_length=64, max_segments=4)
 
   def texts(*key, **documents):
     block = _plan(part, *key, settings=settings, **documents)
@@ -179,7 +179,7 @@ def test_concat_knows_the_document_of_every_token(part):
 
 
 def test_one_example_per_row(part):
-  settings = planned_rows.row_settings(encoder_length=24, max_segments=1)
+  settings = row_shape.row_settings(encoder_length=24, max_segments=1)
   block = _plan(part, 1, settings=settings)
   batch, document = _fill(block, part, settings)
   assert document.shape == (block.num_rows, 1)

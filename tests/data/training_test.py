@@ -3,13 +3,13 @@ import json
 import numpy as np
 import pytest
 
-from jaxcurate.data import planned_rows, token_cache, training
+from jaxcurate.data import row_shape, token_cache, training
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.io.errors import UserError
 from jaxcurate.types import Document, Selection
 
 VOCABULARY = ByteVocabulary()
-SETTINGS = planned_rows.row_settings(encoder_length=24, max_segments=3)
+SETTINGS = row_shape.row_settings(encoder_length=24, max_segments=3)
 # 30 documents of 1 to 60 tokens; one of four is repeated.
 COPIES = {f'id{i}': 1 + 2 * (i % 4 == 0) for i in range(30)}
 
@@ -250,7 +250,7 @@ def test_errors_are_one_clear_line(part, tmp_path):
 
 
 def test_an_error_in_the_background_is_raised_in_front(part):
-  settings = planned_rows.row_settings(encoder_length=24, noise_density=0.4)
+  settings = row_shape.row_settings(encoder_length=24, noise_density=0.4)
   batches = training.TrainingBatches(
     part, ByteVocabulary(extra_ids=1), settings, rows_per_batch=2, seed=0
   )

@@ -108,9 +108,9 @@ def test_nothing_is_offered_unasked(tiny):
   assert {k for k, v in made.items() if v is not None} == {'mask_E', 'step'}
 
 
-def test_unknown_signals_are_named():
+def test_unknown_signals_are_named(tiny):
   weighting = Weighting(
     lambda width: 0, lambda *_: None, anchor_needs=frozenset({'gradients'})
   )
   with pytest.raises(ValueError, match='gradients'):
-    forwards.check_needs(weighting)
+    forwards.check_needs(weighting, tiny.make_network())

@@ -1,0 +1,95 @@
+"""How many tokens a training row holds, and what becomes of its text."""
+
+from typing import NamedTuple
+
+from jaxcurate.ops import span_corruption
+from jaxcurate.types import Network
+
+
+class RowSettings(NamedTuple):
+  """The shape of rows and how their text becomes inputs and targets.
+
+  Attributes:
+    encoder_length: L; 0 for a decoder-only network, whose rows are causal.
+    decoder_length: T.
+    max_segments: S, examples per row; 1 is one padded example per row.
+    raw_length: most raw tokens per window.
+    noise_density, mean_span_length: see `span_corruption`; unused where causal.
+  """
+
+  encoder_length: int
+  decoder_length: int
+  max_segments: int
+  raw_length: int
+  noise_density: float
+  mean_span_length: float
+
+
+def row_settings(
+  *,
+  encoder_length: int = 512,
+  max_segments: int = 8,
+  noise_density: float = span_corruption.NOISE_DENSITY,
+  mean_span_length: float = span_corruption.MEAN_SPAN_LENGTH,
+) -> RowSettings:
+  """T5's lengths: 512 inputs are 568 raw tokens and 114 targets.
+
+  Short examples have more targets per input (EOS, a span at least), so a
+  packed row gets two more decoder slots per further example: 128 by default.
+
+  Args:
+    encoder_length: tokens per row, >= 3.
+    max_segments: examples per row; 1 does not pack.
+    noise_density: share of tokens to cut out, in (0, 1).
+    mean_span_length: mean tokens per span, >= 1.
+  """
+  raw_length, targets = span_corruption.raw_length(
+    encoder_length,
+    noise_density=noise_density,
+    mean_span_length=mean_span_length,
+  )
+  return RowSettings(
+    encoder_length=encoder_length,
+    decoder_length=targets + 2 * (max_segments - 1),
+    max_segments=max_segments,
+    raw_length=raw_length,
+    noise_density=noise_density,
+    mean_span_length=mean_span_length,
+  )
+
+
+def causal_settings(*, length: int, max_segments: int = 8) -> RowSettings:
+  """The shape of causal rows.
+
+  Args:
+    length: token slots per row, >= 3.
+    max_segments: examples per row; 1 does not pack.
+
+  Raises:
+    ValueError: the length leaves no room for text.
+  """
+  if length < 3:
+    raise ValueError(f'a row has {length} tokens, expected at least 3')
+  return RowSettings(
+    encoder_length=0,
+    decoder_length=length,
+    max_segments=max_segments,
+    raw_length=length - 1,  # with BOS and EOS one target more
+    noise_density=0.0,
+    mean_span_length=0.0,
+  )
+
+
+def settings_for(
+  network: Network, *, length: int, max_segments: int
+) -> RowSettings:
+  """Span-corrupted rows where there is an encoder, else causal ones.
+
+  Args:
+    network: what reads the rows.
+    length: tokens per row, of the encoder where there is one.
+    max_segments: examples per row; 1 does not pack.
+  """
+  if network.encode is None:
+    return causal_settings(length=length, max_segments=max_segments)
+  return row_settings(encoder_length=length, max_segments=max_segments)
