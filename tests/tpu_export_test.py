@@ -6,6 +6,7 @@ steps: tests/train/compiled_test.py. Samplers run on the host, in float64.
 
 import ast
 import importlib
+import inspect
 import pathlib
 import re
 
@@ -16,8 +17,9 @@ import pytest
 
 import jaxcurate
 from jaxcurate.data.vocabulary import load_vocabulary
-from jaxcurate.models import t5
-from jaxcurate.scoring import forward
+from jaxcurate.models import decoder, t5
+from jaxcurate.models import mesh as mesh_lib
+from jaxcurate.scoring import fitting, forward
 from jaxcurate.types import Document
 
 PACKAGE = pathlib.Path(jaxcurate.__file__).parent
@@ -32,9 +34,22 @@ CONFIG = t5.T5Config(
   activations=('gelu', 'linear'),
   dtype='bfloat16',  # what an accelerator runs
 )
+DECODER_CONFIG = decoder.DecoderConfig(
+  vocab_size=800,
+  embed_dim=128,
+  num_heads=2,
+  num_kv_heads=1,
+  head_dim=64,
+  mlp_dim=128,
+  num_layers=1,
+  dtype='bfloat16',
+)
+DECODER_ONLY: set[str] = set()  # scorers that refuse an encoder
 SETTINGS = {
   'ask_llm': {'max_length': 256},
   'perplexity': {'max_length': 128},
+  'rho': {'max_length': 128},
+  'color_filter': {'max_length': 128},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
 }
@@ -58,15 +73,31 @@ def stays_on_device(text):
 
 @pytest.fixture(scope='module')
 def scorer_of(small_vocabulary):
-  network = t5.make_network(CONFIG)
+  t5_network = t5.make_network(CONFIG)
+  decoder_network = decoder.make_network(DECODER_CONFIG)
   vocabulary = load_vocabulary(str(small_vocabulary))
 
   def make(name):
     module = importlib.import_module(f'jaxcurate.scorers.{name}')
-    made = module.make(network=network, vocabulary=vocabulary, **SETTINGS[name])
+    network = decoder_network if name in DECODER_ONLY else t5_network
+    given = {'reference': network, 'anchors': documents_of('An anchor. ', 2)}
+    asked = inspect.signature(module.make).parameters
+    made = module.make(
+      network=network,
+      vocabulary=vocabulary,
+      **{key: value for key, value in given.items() if key in asked},
+      **SETTINGS[name],
+    )
     return made, network, vocabulary
 
   return make
+
+
+def documents_of(sentence, count):
+  turns = (('user', sentence), ('assistant', sentence * 3))
+  return [
+    Document(f'd{i}', sentence * 4, None, turns=turns) for i in range(count)
+  ]
 
 
 def test_every_scorer_is_here():
@@ -79,10 +110,9 @@ def test_every_scorer_is_here():
 def test_forward_pass(scorer_of, name):
   scorer, network, vocabulary = scorer_of(name)
   features = scorer.features
-  texts = ['Some text about loops and names. ' * 3] * 20
+  documents = documents_of('Some text about loops and names. ', 20)
   examples = features.examples(
-    [Document(f'd{i}', text, None) for i, text in enumerate(texts)],
-    vocabulary.encode_batch(texts),
+    documents, vocabulary.encode_batch([d.text for d in documents])
   )
   prepared = forward.prepare(features, [e for own in examples for e in own])
   batch = {
@@ -90,6 +120,12 @@ def test_forward_pass(scorer_of, name):
     for key, array in prepared.batch.items()
   }
   params = jax.eval_shape(network.init, jax.random.key(0))
+  if scorer.second:
+    params = (params, params)
+  elif scorer.fit is not None:
+    params = jax.jit(network.init)(jax.random.key(0))
+    tools = fitting.make_tools(mesh_lib.make_mesh(None, jax.devices()[:1]), 0)
+    params = (params, scorer.fit(params, tools))
   text = lower(
     lambda params, batch: features.apply(params, batch, features.max_segments),
     params,

@@ -1,4 +1,4 @@
-"""Drives a scorer's summary over embeddings, as the engine does."""
+"""Drives scorers as the engine does, and a Llama to compare them with."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcurate.data.vocabulary import ByteVocabulary
+from jaxcurate.models import decoder
+from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.scoring import fitting, forward
 
 
 class Driver(NamedTuple):
@@ -66,3 +70,121 @@ def _score(scorer, state, embedding, ids=None):
 @pytest.fixture(scope='session')
 def driver():
   return Driver(_features, _sample, _fit, _score)
+
+
+# --- decoder-only networks ----------------------------------------------------
+
+
+class SlowLlama:
+  """A tiny Llama twice: as a network, and as slow float64 NumPy."""
+
+  def __init__(self, vocab_size, seed=0, embed_dim=16, scale=3.0):
+    self.config = decoder.DecoderConfig(
+      vocab_size=vocab_size,
+      embed_dim=embed_dim,
+      num_heads=4,
+      num_kv_heads=2,
+      head_dim=4,
+      mlp_dim=32,
+      num_layers=2,
+    )
+    self.network = decoder.make_network(self.config)
+    params = jax.jit(self.network.init)(jax.random.key(seed))
+    # Larger weights, so that attention matters.
+    self.params = jax.tree.map(lambda x: scale * x, params)
+
+  def states(self, tokens):
+    """[T, D] float64 states after the final norm of one text."""
+    cfg, params = self.config, jax.tree.map(np.float64, self.params)
+    rate = 10_000.0 ** -(np.arange(0, cfg.head_dim, 2) / cfg.head_dim)
+    angle = np.arange(len(tokens))[:, None] * rate
+    cos, sin = np.cos(angle)[:, None], np.sin(angle)[:, None]
+    later = np.triu(np.ones((len(tokens), len(tokens)), bool), 1)
+
+    def norm(x, own):
+      mean = (x**2).mean(-1, keepdims=True)
+      return x / np.sqrt(mean + cfg.norm_eps) * own['scale']
+
+    def turn(x):
+      a, b = np.split(x, 2, axis=-1)
+      return np.concatenate([a * cos - b * sin, b * cos + a * sin], -1)
+
+    x = params['token_embedder']['embedding'][np.array(tokens)]
+    for i in range(cfg.num_layers):
+      own = params['decoder'][f'layers_{i}']
+      attend, mlp = own['self_attention'], own['mlp']
+      y = norm(x, own['pre_self_attention_layer_norm'])
+      q, k, v = (
+        (y @ attend[name]['kernel']).reshape(len(y), -1, cfg.head_dim)
+        for name in ('query', 'key', 'value')
+      )
+      q, k, mixed = turn(q), turn(k), np.zeros_like(q)
+      for head in range(cfg.num_heads):
+        group = head // (cfg.num_heads // cfg.num_kv_heads)
+        z = q[:, head] @ k[:, group].T / np.sqrt(cfg.head_dim)
+        weight = np.where(later, 0, np.exp(z - z.max(-1, keepdims=True)))
+        mixed[:, head] = weight / weight.sum(-1, keepdims=True) @ v[:, group]
+      x = x + mixed.reshape(len(x), -1) @ attend['out']['kernel']
+      y = norm(x, own['pre_mlp_layer_norm'])
+      gate = y @ mlp['wi_0']['kernel']
+      hidden = gate / (1 + np.exp(-gate)) * (y @ mlp['wi_1']['kernel'])
+      x = x + hidden @ mlp['wo']['kernel']
+    return norm(x, params['decoder']['decoder_norm'])
+
+  def log_probs(self, tokens):
+    """[T, V] float64 natural-log probabilities of each next token."""
+    head = np.float64(self.params['decoder']['logits_dense']['kernel'])
+    logits = self.states(tokens) @ head
+    logits -= logits.max(-1, keepdims=True)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+  def log_likelihood(self, tokens, start=1):
+    """Sum of log p(tokens[t] | tokens[:t]) over t >= start."""
+    found = self.log_probs(tokens[:-1])
+    targets = np.array(tokens[1:])
+    return float(found[np.arange(len(targets)), targets][start - 1 :].sum())
+
+
+@pytest.fixture(scope='session')
+def slow_llama():
+  return SlowLlama
+
+
+def _score_documents(scorer, params, documents, vocabulary, max_segments=None):
+  """Columns of every document through the engine's own pass, or None."""
+  features = scorer.features
+  if max_segments is not None:
+    features = features._replace(max_segments=max_segments)
+  tokens = vocabulary.encode_batch([document.text for document in documents])
+  examples = features.examples(documents, tokens)
+  one_device = mesh_lib.make_mesh(None, jax.devices()[:1])
+  run = forward.Forward(features, params, one_device)
+  flat = [example for own in examples for example in own]
+  outputs, start, found = run(forward.prepare(features, flat)), 0, []
+  for own in examples:
+    part = {k: v[start : start + len(own)] for k, v in outputs.items()}
+    start += len(own)
+    found.append(scorer.score(features.combine(part)) if own else None)
+  return found
+
+
+@pytest.fixture(scope='session')
+def score_documents():
+  return _score_documents
+
+
+@pytest.fixture(scope='session')
+def fit_tools():
+  one_device = mesh_lib.make_mesh(None, jax.devices()[:1])
+  return fitting.make_tools(one_device, 0)
+
+
+class WithBos(ByteVocabulary):
+  """Bytes, and texts that begin with token 2."""
+
+  bos_id = 2
+
+
+@pytest.fixture(scope='session')
+def bos_vocabulary():
+  return WithBos()
