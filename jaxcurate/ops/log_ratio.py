@@ -11,8 +11,8 @@ UNIT = 'log-likelihood ratio per token'
 
 def per_token(
   log_prob: Float[np.ndarray, '*N'],
-  base_log_prob: Float[np.ndarray, '*#N'],
-  num_targets: Float[np.ndarray, '*#N'],
+  base_log_prob: Float[np.ndarray, '*#N'] | float,
+  num_targets: Float[np.ndarray, '*#N'] | float,
 ) -> Float[np.ndarray, '*N']:
   """How much likelier a text is under one model than under another.
 

@@ -20,6 +20,9 @@ from jaxcurate.ops import segments as segments_lib
 from jaxcurate.ops import span_corruption, xent
 from jaxcurate.types import Batch, Network, Params, Prefix, Vocabulary
 
+# Logits are the largest array of a pass; so many tokens have them at a time.
+CHUNK_TOKENS = 1024
+
 
 class Likelihood(NamedTuple):
   """How documents become examples, and examples log-likelihoods.
@@ -28,9 +31,8 @@ class Likelihood(NamedTuple):
     name: equal name = same computation, as in `Features`.
     examples: (documents, tokens) -> examples of each, as in `Features`.
     encoder_length, decoder_length: longest arrays of an example.
-    sums: (network, params, batch, num_segments, prefix=None) -> 'log_prob'
-      and 'targets' [B, S] float32 of each segment: summed natural-log
-      likelihood and number of the targets that count.
+    sums: (network, params, batch, num_segments, ...) -> 'log_prob' and
+      'targets' [B, S] float32 of each segment; the function below.
   """
 
   name: str
@@ -88,12 +90,24 @@ def of_text(
   )
 
 
+def encode(network: Network, params: Params, batch: Batch) -> jax.Array | None:
+  """Encoder states of a batch, [B, L, D]; None for a decoder-only network."""
+  if network.encode is None:
+    return None
+  return network.encode(
+    params, batch['encoder_input_tokens'], batch['encoder_segment_ids']
+  )
+
+
 def sums(
   network: Network,
   params: Params,
   batch: Batch,
   num_segments: int,
   prefix: Prefix | None = None,
+  *,
+  encoded: jax.Array | None = None,
+  chunk_tokens: int = CHUNK_TOKENS,
 ) -> dict[str, jax.Array]:
   """Summed log-likelihood and number of targets of every segment.
 
@@ -103,27 +117,28 @@ def sums(
     batch: packed rows; `decoder_loss_weights` says which targets count.
     num_segments: S.
     prefix: what the decoder sees before every segment, or None.
+    encoded: of `encode`, where it is already there.
+    chunk_tokens: about how many tokens have logits at a time.
 
   Returns:
     'log_prob' and 'targets', [B, S] float32 each; 0 in empty segments.
   """
   segments = batch['decoder_segment_ids']
-  encoded = encoder_segments = None
-  if network.encode is not None:
-    encoder_segments = batch['encoder_segment_ids']
-    encoded = network.encode(
-      params, batch['encoder_input_tokens'], encoder_segments
-    )
+  if encoded is None:
+    encoded = encode(network, params, batch)
   states = network.decode(
     params,
     encoded,
-    encoder_segments,
+    batch.get('encoder_segment_ids'),
     batch['decoder_input_tokens'],
     segments,
     **({} if prefix is None else {'prefix': prefix}),
   )
   log_prob, _ = xent.token_log_prob(
-    states, network.head(params), batch['decoder_target_tokens']
+    states,
+    network.head(params),
+    batch['decoder_target_tokens'],
+    chunk_tokens=chunk_tokens,
   )
   counts = jnp.where(segments > 0, batch['decoder_loss_weights'], 0.0)
   log_prob = jnp.where(counts > 0, log_prob, 0.0) * counts
