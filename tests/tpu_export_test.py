@@ -50,6 +50,7 @@ SETTINGS = {
   'perplexity': {'max_length': 128},
   'rho': {'max_length': 128},
   'color_filter': {'max_length': 128},
+  'embedding_similarity': {'max_length': 128},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
 }

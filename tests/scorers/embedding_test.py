@@ -1,4 +1,4 @@
-"""Document vectors from the encoder and from a column."""
+"""Document vectors from a network and from a column."""
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +91,7 @@ def test_equal_settings_share_a_pass(model, vocabulary):
       **{'network': model[0], 'vocabulary': vocabulary, **settings}
     ).name
 
-  assert name(embedding='encoder') == name(embedding='encoder', max_length=512)
+  assert name(embedding='encoder') == name(embedding='states', max_length=512)
   assert name(embedding='encoder') != name(embedding='encoder', max_length=9)
   assert name(embedding='column:a') != name(embedding='column:b')
 
@@ -107,12 +107,49 @@ def test_column_needs_no_network():
 
 @pytest.mark.parametrize('setting', ['', 'column', 'column:', 'decoder'])
 def test_unknown_setting(setting, model, vocabulary):
-  with pytest.raises(ValueError, match="expected 'encoder' or 'column:NAME'"):
+  with pytest.raises(ValueError, match="expected 'states' or 'column:NAME'"):
     embedding.make_embedding(setting, network=model[0], vocabulary=vocabulary)
 
 
 def test_missing_network_and_short_length(model, vocabulary):
   with pytest.raises(ValueError, match='needs a network'):
     embedding.make_embedding('encoder', network=None, vocabulary=vocabulary)
-  with pytest.raises(ValueError, match='max_length is 1'):
-    embedding.encoder_embedding(model[0], vocabulary, max_length=1)
+  for make in (embedding.encoder_embedding, embedding.decoder_embedding):
+    with pytest.raises(ValueError, match='max_length is 1'):
+      make(model[0], vocabulary, max_length=1)
+
+
+def test_a_decoder_reads_bos_and_the_head_of_the_text(
+  slow_llama, vocabulary, bos_vocabulary
+):
+  llama = slow_llama(vocabulary.size)
+  with pytest.raises(ValueError, match='has no encoder'):
+    embedding.encoder_embedding(llama.network, vocabulary)
+  for words, start in ((vocabulary, []), (bos_vocabulary, [2])):
+    features = embedding.make_embedding(
+      'states', network=llama.network, vocabulary=words, max_length=9
+    )
+    documents = examples_of(features, words)
+    assert [len(document) for document in documents] == [1, 1, 0, 1]
+    tokens = words.encode_batch(TEXTS)
+    for index in (0, 1):
+      [example] = documents[index]
+      expected = [*start, *tokens[index]][:9]
+      assert example['decoder_inputs'].tolist() == expected
+
+
+def test_a_decoders_vectors_weigh_by_position(
+  slow_llama, vocabulary, fit_tools
+):
+  llama = slow_llama(vocabulary.size)
+  features = embedding.make_embedding(
+    'encoder', network=llama.network, vocabulary=vocabulary, max_length=32
+  )
+  examples = [e for own in examples_of(features, vocabulary) for e in own]
+  found = fit_tools.outputs(features, llama.params, examples)['embedding']
+  assert found.dtype == np.float32
+  for example, vector in zip(examples, found, strict=True):
+    states = llama.states(example['decoder_inputs'])
+    pooled = np.arange(1, len(states) + 1) @ states
+    expected = pooled / np.linalg.norm(pooled)
+    np.testing.assert_allclose(vector, expected, atol=1e-5)
