@@ -123,7 +123,7 @@ def write(path: epath.Path, fitted: Params, of: Mapping[str, str]) -> None:
     of: what it belongs to, kept in the file's header.
   """
   tensors = {
-    name: np.ascontiguousarray(array)
+    name: np.array(array, order='C')  # ascontiguousarray would add an axis
     for name, array in traverse_util.flatten_dict(fitted, sep='/').items()
   }
   atomic.write_with(
