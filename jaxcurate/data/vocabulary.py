@@ -1,6 +1,6 @@
-"""SentencePiece and byte vocabularies in T5's layout: 0 pads, sentinels last.
+"""Vocabularies by file; here SentencePiece and bytes in T5's layout.
 
-Both satisfy `jaxcurate.types.Vocabulary`. They are classes because each holds
+All satisfy `jaxcurate.types.Vocabulary`. They are classes because each holds
 a tokenizer; nothing about them changes after construction.
 
 Very long texts need no special care: SentencePiece's unigram search is linear
@@ -12,11 +12,15 @@ gets the same ids however long it is. One text is one thread's work, though.
 from collections.abc import Sequence
 import hashlib
 import os
+import pathlib
 
 import numpy as np
 import sentencepiece
 
+from jaxcurate.data import surrogates, tokenizer_sentencepiece
+from jaxcurate.data.vocabulary_decoder import DecoderVocabulary
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Vocabulary
 
 NUM_SPECIAL = 3  # ByT5 (arXiv:2105.13626) section 3.1: pad, eos, unk
 NUM_BYTES = 256
@@ -38,7 +42,7 @@ class SentencePieceVocabulary:
   """
 
   def __init__(self, path: str | os.PathLike[str], extra_ids: int = 100):
-    self._processor, self.name = _load_model(os.fspath(path))
+    self._processor, self.name = _load_t5(os.fspath(path))
     self.name += f'+{extra_ids}'
     self._num_pieces: int = self._processor.get_piece_size()
     self._extra_ids = extra_ids
@@ -53,14 +57,7 @@ class SentencePieceVocabulary:
     The GIL is released meanwhile. Lone surrogates, which JSON escapes can
     spell and UTF-8 cannot, become U+FFFD.
     """
-    texts = list(texts)
-    if not texts:
-      return []
-    try:
-      return self._processor.encode(texts, out_type=int, num_threads=-1)
-    except TypeError:  # what SentencePiece says of a lone surrogate
-      texts = [_without_surrogates(text) for text in texts]
-      return self._processor.encode(texts, out_type=int, num_threads=-1)
+    return tokenizer_sentencepiece.encode(self._processor, texts)
 
   def decode(self, ids: Sequence[int]) -> str:
     """Text of the ids; pad and EOS vanish, sentinels show as <extra_id_i>.
@@ -113,7 +110,7 @@ class ByteVocabulary:
     >>> ByteVocabulary().encode_batch(['a€'])
     [[100, 229, 133, 175]]
     """
-    encoded = [_without_surrogates(text).encode() for text in texts]
+    encoded = [surrogates.replaced(text).encode() for text in texts]
     return [
       (np.frombuffer(text, np.uint8).astype(np.int32) + NUM_SPECIAL).tolist()
       for text in encoded
@@ -132,60 +129,77 @@ class ByteVocabulary:
 
 def load_vocabulary(
   path: str | os.PathLike[str],
-) -> SentencePieceVocabulary | ByteVocabulary:
-  """The vocabulary of a .model file, or of ByT5 for 'bytes'.
+) -> SentencePieceVocabulary | ByteVocabulary | DecoderVocabulary:
+  """The vocabulary of a file, of a folder, or of ByT5 for 'bytes'.
 
   Args:
-    path: a SentencePiece model with <pad> at id 0, or 'bytes', which means
-      ByT5 as published: `ByteVocabulary(extra_ids=0)`.
+    path: a SentencePiece .model file (one with <pad> at id 0 and no BOS is a
+      T5's, any other a decoder's), a tokenizer.json, a folder that has one of
+      these, or 'bytes', which means ByT5 as published:
+      `ByteVocabulary(extra_ids=0)`.
 
   Returns:
     The vocabulary.
 
   Raises:
-    UserError: the file is missing, broken, or not laid out like T5's.
+    UserError: nothing readable is there.
   """
   if os.fspath(path) == 'bytes':
     return ByteVocabulary(extra_ids=0)
-  return SentencePieceVocabulary(path)
+  path = pathlib.Path(path)
+  if path.is_dir():
+    path = _file_in(path)
+  if path.suffix == '.json':
+    return DecoderVocabulary(path)
+  _, processor = tokenizer_sentencepiece.load(path)
+  if processor.pad_id() == 0 and processor.bos_id() < 0:
+    return SentencePieceVocabulary(path)
+  return DecoderVocabulary(path)
 
 
-def _load_model(
+def check_fits(vocabulary: Vocabulary, vocab_size: int) -> None:
+  """Refuses a tokenizer whose ids a model does not have.
+
+  Args:
+    vocabulary: any.
+    vocab_size: of the model; larger than the vocabulary's is usual.
+
+  Raises:
+    UserError: an id would be past the end of the model's embedding.
+  """
+  if vocabulary.size > vocab_size:
+    raise UserError(
+      f'the tokenizer does not match the model: its largest id is'
+      f' {vocabulary.size - 1:,}, the model has ids up to {vocab_size - 1:,};'
+      " give the model's own with --vocabulary"
+    )
+
+
+def _file_in(folder: pathlib.Path) -> pathlib.Path:
+  # tokenizer.json is what transformers reads where both are; T5's lacks the
+  # sentinels of a spiece.model that a user trained.
+  names = ('spiece.model', 'tokenizer.json', 'tokenizer.model')
+  for name in names:
+    if (folder / name).is_file():
+      return folder / name
+  raise UserError(
+    f'{folder}: has no vocabulary; expected one of {", ".join(names)}'
+  )
+
+
+def _load_t5(
   path: str,
 ) -> tuple[sentencepiece.SentencePieceProcessor, str]:
   """Reads and checks a .model file; returns it and a hash of its bytes."""
-  try:
-    with open(path, 'rb') as file:
-      model = file.read()
-  except OSError as error:
-    raise UserError(
-      f'{path}: cannot read the vocabulary ({error.strerror}); give a'
-      " SentencePiece .model file, or 'bytes'"
-    ) from error
-  processor = sentencepiece.SentencePieceProcessor()
-  try:
-    processor.LoadFromSerializedProto(model)
-  except RuntimeError as error:
-    raise UserError(
-      f"{path}: not a SentencePiece .model file; give one, or 'bytes'"
-    ) from error
+  model, processor = tokenizer_sentencepiece.load(pathlib.Path(path))
   if processor.pad_id() != 0 or processor.eos_id() < 0:
     raise UserError(
       f'{path}: pad id is {processor.pad_id()} and eos id'
       f' {processor.eos_id()}, expected pad 0 and an eos; train it with'
-      ' --pad_id=0 --eos_id=1 --unk_id=2'
+      ' --pad_id=0 --eos_id=1 --unk_id=2 --bos_id=-1'
     )
   digest = hashlib.blake2b(model, digest_size=8).hexdigest()
   return processor, f'sentencepiece:{digest}'
-
-
-def _without_surrogates(text: str) -> str:
-  """The text with lone surrogates replaced by U+FFFD."""
-  try:
-    text.encode()
-  except UnicodeEncodeError:
-    return text.encode('utf-16', 'surrogatepass').decode('utf-16', 'replace')
-  return text
 
 
 def _sentinel_id(index: int, size: int, num_sentinels: int) -> int:

@@ -9,6 +9,7 @@ per row, E = B * S examples, N documents, Q criteria, P prefix slots.
 from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
 from jaxcurate.types.networks import (
   Batch,
+  ChatVocabulary,
   Network,
   Params,
   Prefix,
@@ -28,6 +29,7 @@ __all__ = [
   'AnchorSet',
   'Batch',
   'Candidates',
+  'ChatVocabulary',
   'Document',
   'Features',
   'FitTools',

@@ -108,3 +108,47 @@ class Vocabulary(Protocol):
   def sentinel_id(self, index: int) -> int:
     """Id of the index-th span-corruption sentinel (0-based)."""
     ...
+
+
+@runtime_checkable
+class ChatVocabulary(Vocabulary, Protocol):
+  """Of a decoder: special tokens can be spelt, and chats be framed by them.
+
+  T5 and byte vocabularies are none; `isinstance(vocabulary, ChatVocabulary)`
+  tells. A base model's has no chat template: what needs one then raises.
+  """
+
+  bos_token: str | None
+  eos_token: str | None
+  chat_template: str | None
+
+  def encode_special(self, text: str) -> list[int]:
+    """Ids of one text in which special tokens count; none are added."""
+    ...
+
+  def encode_chat(
+    self,
+    turns: Sequence[tuple[str, str]],
+    *,
+    add_generation_prompt: bool = True,
+  ) -> list[int]:
+    """Ids of (role, content) turns as the template writes them.
+
+    Special tokens that a content spells are text. BOS is there where the
+    template writes it.
+
+    Raises:
+      ValueError: there is no template, or it refuses these turns.
+    """
+    ...
+
+  def encode_chat_frame(self, user_text: str) -> tuple[list[int], list[int]]:
+    """Ids before and after '{text}' when a user says `user_text`.
+
+    The ids of a document go in between; the assistant's answer comes after.
+
+    Raises:
+      ValueError: there is no template, or it alters what the user says, or
+        '{text}' is not there exactly once.
+    """
+    ...

@@ -144,3 +144,43 @@ def json_task(seqio, write_jsonl, byte_feature):
     output_features={'targets': byte_feature},
   )
   return 'json_task'
+
+
+@pytest.fixture(scope='session')
+def tokenizer_folder(tmp_path_factory):
+  """A byte-level BPE of 500 ids as tokenizer.json, with ChatML beside it.
+
+  Ids 497 <|endoftext|>, 498 <|im_start|> and 499 <|im_end|> are special.
+  """
+  from pydoc_data import topics
+
+  import tokenizers
+
+  folder = tmp_path_factory.mktemp('tokenizer')
+  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+  tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False
+  )
+  tokenizer.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=497,
+    initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  lines = '\n'.join(topics.topics.values()).splitlines(keepends=True)
+  tokenizer.train_from_iterator(lines[:2000], trainer)
+  tokenizer.add_special_tokens(['<|endoftext|>', '<|im_start|>', '<|im_end|>'])
+  tokenizer.save(str(folder / 'tokenizer.json'))
+  template = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\\n' +"
+    " m['content'] + '<|im_end|>\\n' }}{% endfor %}{% if"
+    " add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+  )
+  config = {
+    'add_bos_token': False,
+    'bos_token': None,
+    'eos_token': '<|im_end|>',
+    'chat_template': template,
+  }
+  (folder / 'tokenizer_config.json').write_text(json.dumps(config))
+  return folder

@@ -1,3 +1,5 @@
+import lzma
+import shutil
 import struct
 import threading
 import time
@@ -147,9 +149,48 @@ def test_errors_name_the_file_and_the_way_out(tmp_path, shared_data):
     with pytest.raises(UserError, match=f'{name}: not a SentencePiece'):
       vocabulary_lib.load_vocabulary(tmp_path / name)
   with pytest.raises(UserError, match='pad id is -1'):
-    vocabulary_lib.load_vocabulary(
+    vocabulary_lib.SentencePieceVocabulary(
       shared_data / 'tokenizers' / 'llama2_tokenizer.model'
     )
+
+
+def test_a_decoders_files_are_known_by_what_they_are(
+  tokenizer_folder, small_vocabulary, shared_data, tmp_path
+):
+  load = vocabulary_lib.load_vocabulary
+  json_file = tokenizer_folder / 'tokenizer.json'
+  assert load(json_file).name == load(str(tokenizer_folder)).name
+  llama = shared_data / 'tokenizers' / 'llama2_tokenizer.model'
+  assert load(llama).bos_id == 1
+  shutil.copy(llama, tmp_path / 'tokenizer.model')
+  assert load(tmp_path).encode_batch(['Hello']) == [[15043]]
+  shutil.copy(json_file, tmp_path)
+  assert load(tmp_path).size < 1000  # tokenizer.json comes first
+  shutil.copy(small_vocabulary, tmp_path / 'spiece.model')
+  assert load(tmp_path).name == load(small_vocabulary).name
+  (tmp_path / 'empty').mkdir()
+  with pytest.raises(UserError, match=r'empty: has no vocabulary; expected'):
+    load(tmp_path / 'empty')
+
+
+def test_sentinels_of_a_t5_tokenizer_json(shared_data, tmp_path, t5):
+  packed = shared_data / 'tokenizers' / 'flan_t5_tokenizer.json.xz'
+  path = tmp_path / 'tokenizer.json'
+  path.write_bytes(lzma.decompress(packed.read_bytes()))
+  found = vocabulary_lib.load_vocabulary(path)
+  assert (found.size, found.bos_id, found.eos_id) == (32_100, None, 1)
+  assert [found.sentinel_id(i) for i in (0, 99)] == [32_099, 32_000]
+  text = 'Thank you for inviting me to your party last week.'
+  assert found.encode_batch([text]) == t5.encode_batch([text])
+
+
+def test_a_tokenizer_that_does_not_fit_the_model(t5):
+  vocabulary_lib.check_fits(t5, 32_100)
+  vocabulary_lib.check_fits(t5, 32_128)
+  with pytest.raises(
+    UserError, match=r'largest id is 32,099, the model has ids up to 31,999;'
+  ):
+    vocabulary_lib.check_fits(t5, 32_000)
 
 
 def _int_features(path, name):
