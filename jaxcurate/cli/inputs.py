@@ -12,7 +12,7 @@ import tqdm
 from jaxcurate.data import readers
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import load, partitioning, t5
+from jaxcurate.models import load, partitioning
 from jaxcurate.types import Network, Vocabulary
 
 _COUNT_SECONDS = 60.0  # a corpus that takes longer to count has no total
@@ -93,11 +93,12 @@ def load_model(
   Args:
     path: checkpoint folder, 'judge' or 'hf:owner/name'.
     mesh: where the parameters go.
-    vocabulary: spiece.model or 'bytes'; None for the checkpoint's own.
+    vocabulary: tokenizer.json, spiece.model, tokenizer.model, a folder with
+      one of these, or 'bytes'; None for the checkpoint's own.
     dtype: of activations; None is float32 on CPU, bfloat16 elsewhere.
 
   Raises:
-    UserError: no weights there, or no vocabulary.
+    UserError: no weights there, or no vocabulary, or not the model's.
   """
   if dtype is None:
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
@@ -112,14 +113,16 @@ def load_model(
     raise UserError(
       f'{path}: has no vocabulary; give --vocabulary=spiece.model or "bytes"'
     )
+  loaded_words = vocabularies.load_vocabulary(words)
+  vocabularies.check_fits(loaded_words, model.network.vocab_size)
   shardings = partitioning.param_shardings(
     mesh, model.network.logical_axes, model.params
   )
   return Loaded(
     name=path,
-    network=t5.make_network(t5.for_scoring(model.config)),
+    network=load.for_scoring(model),
     params=jax.device_put(model.params, shardings),
-    vocabulary=vocabularies.load_vocabulary(words),
+    vocabulary=loaded_words,
     num_params=sum(leaf.size for leaf in jax.tree.leaves(model.params)),
   )
 

@@ -15,7 +15,7 @@ from jaxcurate.data import readers, row_shape, token_cache, token_part
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import huggingface, load, t5
+from jaxcurate.models import load
 from jaxcurate.train import optimizers, text
 from jaxcurate.types import AnchorSet, Vocabulary, Weighting
 
@@ -38,7 +38,7 @@ def make_optimizer(
 
 
 def start_from(
-  network: t5.T5Config | None,
+  network: load.Config | None,
   model: str | None,
   vocabulary: str | None,
   dtype: str,
@@ -54,7 +54,7 @@ def start_from(
     )
   config = dataclasses.replace(network, dtype=dtype)
   words = vocabulary or str(load.judge_folder() / 'spiece.model')
-  return load.LoadedModel(t5.make_network(config), None, config, words)
+  return load.LoadedModel(load.make_network(config), None, config, words)
 
 
 def read_anchors(
@@ -104,7 +104,7 @@ def finish(
 ) -> None:
   """Exports the model, writes config and manifest, prints what comes next."""
   folder = epath.Path(output)
-  huggingface.export_huggingface(
+  load.export_huggingface(
     pathlib.Path(output) / 'model', state.params, start.config, start.vocabulary
   )
   atomic.write_text(folder / 'config.gin', gin_files.resolved())

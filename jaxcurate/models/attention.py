@@ -7,6 +7,7 @@ query is folded through the key and value kernels (see `Attention`).
 import functools
 
 from flax import linen as nn
+import jax
 from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
@@ -147,6 +148,15 @@ def _by_row_and_head(
     return (mixed / total).astype(mixed.dtype)
 
   return lax.map(block, jnp.arange(B * H)).reshape(B, H, T, K)
+
+
+def blocks_pay() -> bool:
+  """Whether `blocked` is faster here where no gradient is taken.
+
+  Blocks of attention stay in a CPU's cache (docs/benchmarks.md); accelerators
+  want the large products that a config has by default.
+  """
+  return jax.default_backend() == 'cpu' and jax.local_device_count() == 1
 
 
 def same_segment(

@@ -28,7 +28,16 @@ _ACTIVATIONS = {
   'gated-gelu': ('gelu', 'linear'),
   'gated-silu': ('silu', 'linear'),
 }
+MODEL_TYPES = ('t5', 'mt5')
 _SPIECE = 'spiece.model'
+_WANTED = (
+  '*.json',
+  '*.safetensors',
+  '*.jinja',
+  f'*{_SPIECE}',
+  '*tokenizer.model',
+)
+_TWICE = ('consolidated*', 'original/*')  # the same weights in another layout
 
 
 def download(name: str) -> pathlib.Path:
@@ -50,7 +59,7 @@ def download(name: str) -> pathlib.Path:
     ) from error
   try:
     folder = huggingface_hub.snapshot_download(
-      name, allow_patterns=['*.json', '*.safetensors', f'*{_SPIECE}']
+      name, allow_patterns=list(_WANTED), ignore_patterns=list(_TWICE)
     )
   except (errors.HFValidationError, errors.HfHubHTTPError, OSError) as error:
     reason = str(error).strip().splitlines()[0]
@@ -148,13 +157,23 @@ def export_huggingface(
       metadata={'format': 'pt'},  # transformers refuses a file without it
     ),
   )
+  write_vocabulary(folder, vocabulary)
+  write_json(folder / 'config.json', _config_values(config))
+
+
+def write_vocabulary(folder: pathlib.Path, vocabulary: str) -> None:
+  """Writes a T5 vocabulary as `vocabulary` finds it again.
+
+  Args:
+    folder: of the model.
+    vocabulary: path of a spiece.model, or 'bytes'.
+  """
   by_bytes = vocabulary == 'bytes'
   tokenizer = 'ByT5Tokenizer' if by_bytes else 'T5Tokenizer'
   if not by_bytes:
     pieces = pathlib.Path(vocabulary).read_bytes()
     atomic.write_bytes(folder / _SPIECE, pieces)
-  _write_json(folder / 'config.json', _config_values(config))
-  _write_json(
+  write_json(
     folder / 'tokenizer_config.json',
     {
       'tokenizer_class': tokenizer,
@@ -182,10 +201,10 @@ def read_json(path: pathlib.Path) -> Any:
 
 def _config(values: dict, path: pathlib.Path, names: set[str]) -> t5.T5Config:
   model_type = values.get('model_type', 't5')
-  if model_type not in ('t5', 'mt5'):
+  if model_type not in MODEL_TYPES:
     raise UserError(
-      f'{path}: model_type is {model_type!r}, known: t5 (1.0, 1.1, Flan, ByT5) '
-      'and mt5'
+      f'{path}: model_type is {model_type!r}, known: '
+      f'{", ".join(MODEL_TYPES)} (1.0, 1.1, Flan, ByT5)'
     )
   projection = values.get('feed_forward_proj', 'relu')
   if projection not in _ACTIVATIONS:
@@ -247,5 +266,6 @@ def _config_values(config: t5.T5Config) -> dict[str, Any]:
   }
 
 
-def _write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+def write_json(path: pathlib.Path, values: dict[str, Any]) -> None:
+  """Writes a JSON file, keys sorted, replacing it at once."""
   atomic.write_text(path, json.dumps(values, indent=2, sort_keys=True) + '\n')

@@ -8,12 +8,19 @@ from typing import NamedTuple
 from jaxcurate import types
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import (
+  attention,
+  decoder,
+  decoder_settings,
   huggingface,
+  huggingface_decoder,
   parameters,
   sentence_t5,
   t5,
   t5x_checkpoint,
 )
+
+# Of the networks that can be loaded.
+Config = t5.T5Config | decoder.DecoderConfig
 
 _JUDGE = pathlib.Path(__file__).parent / 'judge'
 _STEP = re.compile(r'checkpoint_(\d+)')
@@ -30,12 +37,12 @@ class LoadedModel(NamedTuple):
     network: as functions of the parameters.
     params: float32 NumPy arrays on the host; put them on the devices once.
     config: shape and arithmetic.
-    vocabulary: path of a SentencePiece model, or 'bytes'.
+    vocabulary: path of a SentencePiece model or tokenizer.json, or 'bytes'.
   """
 
   network: types.Network
   params: types.Params
-  config: t5.T5Config
+  config: Config
   vocabulary: str
 
 
@@ -43,9 +50,10 @@ def load(path: str, *, dtype: str | None = None) -> LoadedModel:
   """Loads a checkpoint of whatever kind lies at `path`.
 
   Args:
-    path: an existing path wins: a Hugging Face folder, a sentence-transformers
-      T5 folder, a T5X checkpoint directory (or a folder of several: the last
-      step) or legacy file. Else 'judge', the one shipped with jaxcurate, or
+    path: an existing path wins: a Hugging Face folder of a T5 or of a decoder
+      (`decoder_settings.MODEL_TYPES`), a sentence-transformers T5 folder, a
+      T5X checkpoint directory (or a folder of several: the last step) or
+      legacy file. Else 'judge', the one shipped with jaxcurate, or
       'hf:owner/name', which is downloaded.
     dtype: 'bfloat16' or 'float32' activations; None keeps float32.
 
@@ -53,16 +61,56 @@ def load(path: str, *, dtype: str | None = None) -> LoadedModel:
     UserError: nothing loadable is there.
   """
   params, config, vocabulary = _read(path)
-  num_layers = max(config.num_encoder_layers, config.num_decoder_layers)
+  if isinstance(config, decoder.DecoderConfig):
+    num_layers = config.num_layers
+  else:
+    num_layers = max(config.num_encoder_layers, config.num_decoder_layers)
   config = dataclasses.replace(
     config, dtype=dtype or config.dtype, scan_layers=num_layers > _SCAN_ABOVE
   )
   if config.scan_layers:
     params = parameters.stack_layers(params)
-  return LoadedModel(t5.make_network(config), params, config, vocabulary)
+  return LoadedModel(make_network(config), params, config, vocabulary)
 
 
-def _read(path: str) -> tuple[types.Params, t5.T5Config, str]:
+def make_network(config: Config) -> types.Network:
+  """The network of either kind of config."""
+  if isinstance(config, decoder.DecoderConfig):
+    return decoder.make_network(config)
+  return t5.make_network(config)
+
+
+def for_scoring(model: LoadedModel) -> types.Network:
+  """The network as it runs fastest where no gradient is taken."""
+  return make_network(
+    dataclasses.replace(model.config, blocked_attention=attention.blocks_pay())
+  )
+
+
+def export_huggingface(
+  path: str | pathlib.Path,
+  params: types.Params,
+  config: Config,
+  vocabulary: str,
+) -> None:
+  """Writes a folder that `load` and transformers read.
+
+  Args:
+    path: folder, made if absent.
+    params: as `make_network(config)` has them, on device or host.
+    config: of the same network.
+    vocabulary: as `LoadedModel` has it.
+
+  Raises:
+    ValueError: Hugging Face has no model that computes the config.
+  """
+  if isinstance(config, decoder.DecoderConfig):
+    huggingface_decoder.export_huggingface(path, params, config, vocabulary)
+  else:
+    huggingface.export_huggingface(path, params, config, vocabulary)
+
+
+def _read(path: str) -> tuple[types.Params, Config, str]:
   if path.startswith('gs://'):
     return _read_t5x(path)
   folder = pathlib.Path(path)
@@ -81,8 +129,7 @@ def _read(path: str) -> tuple[types.Params, t5.T5Config, str]:
   if (folder / 'modules.json').is_file():
     return sentence_t5.read(folder)
   if (folder / 'config.json').is_file():
-    params, config = huggingface.read(folder)
-    return params, config, huggingface.vocabulary(folder)
+    return _read_huggingface(folder)
   steps = [p for p in folder.iterdir() if _STEP.fullmatch(p.name)]
   if steps:
     last = max(steps, key=lambda p: int(p.name.removeprefix('checkpoint_')))
@@ -91,6 +138,23 @@ def _read(path: str) -> tuple[types.Params, t5.T5Config, str]:
     f'{folder} is no checkpoint: expected config.json (Hugging Face), '
     'modules.json (sentence-transformers) or checkpoint (T5X) in it'
   )
+
+
+def _read_huggingface(
+  folder: pathlib.Path,
+) -> tuple[types.Params, Config, str]:
+  file = folder / 'config.json'
+  model_type = huggingface.read_json(file).get('model_type', 't5')
+  if model_type in decoder_settings.MODEL_TYPES:
+    params, config = huggingface_decoder.read(folder)
+    return params, config, huggingface_decoder.vocabulary(folder)
+  known = (*huggingface.MODEL_TYPES, *decoder_settings.MODEL_TYPES)
+  if model_type not in known:
+    raise UserError(
+      f'{file}: model_type is {model_type!r}, known: {", ".join(known)}'
+    )
+  params, config = huggingface.read(folder)
+  return params, config, huggingface.vocabulary(folder)
 
 
 def _read_t5x(path: str) -> tuple[types.Params, t5.T5Config, str]:

@@ -33,12 +33,12 @@ class Tensors:
     """Names of all tensors."""
     return set(self._handle_of)
 
-  def read(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+  def read(self, name: str, shape: tuple[int, ...] | None) -> np.ndarray:
     """One tensor as float32.
 
     Args:
       name: its name in the file.
-      shape: what the config asks for.
+      shape: what the config asks for; None takes any.
 
     Raises:
       UserError: it is absent or has another shape.
@@ -51,7 +51,7 @@ class Tensors:
       )
     file, handle = self._handle_of[name]
     found = tuple(handle.get_slice(name).get_shape())
-    if found != shape:
+    if shape is not None and found != shape:
       raise UserError(
         f'{self.folder / file}: tensor {name!r} has shape {found}, expected '
         f'{shape} from config.json: they belong to different models'

@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 import numpy as np
 
 from jaxcurate import types
-from jaxcurate.models import parameters, stacks
+from jaxcurate.models import attention, parameters, stacks
 from jaxcurate.models import prefix as prefixes
 from jaxcurate.models.config import T5Config
 from jaxcurate.ops import pool as pool_ops
@@ -26,13 +26,8 @@ __all__ = ['T5Config', 'for_scoring', 'make_network']
 
 
 def for_scoring(config: T5Config) -> T5Config:
-  """The config that runs fastest where no gradient is taken.
-
-  Blocks of attention stay in a CPU's cache (docs/benchmarks.md); accelerators
-  want the large products that the config has by default.
-  """
-  on_one_cpu = jax.default_backend() == 'cpu' and jax.local_device_count() == 1
-  return dataclasses.replace(config, blocked_attention=on_one_cpu)
+  """The config that runs fastest where no gradient is taken."""
+  return dataclasses.replace(config, blocked_attention=attention.blocks_pay())
 
 
 def make_network(config: T5Config) -> types.Network:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from jaxcurate.io.errors import UserError
+from jaxcurate.models import decoder, t5
 from jaxcurate.models import load as load_lib
-from jaxcurate.models import t5
 
 
 def test_a_hugging_face_folder(golden_folder):
@@ -92,3 +92,56 @@ def test_nothing_there_is_one_line_that_says_what_would_do(tmp_path):
   (tmp_path / 'config.json').write_text('{}')
   with pytest.raises(UserError, match='pickle'):
     load_lib.load(str(tmp_path))
+
+
+@pytest.fixture
+def decoder_folder(golden_folder):
+  folder, _ = golden_folder('decoder_qwen3')
+  (folder / 'spiece.model').rename(folder / 'tokenizer.json')
+  (folder / 'tokenizer.model').write_bytes(b'')
+  return folder
+
+
+def test_a_decoder_folder(decoder_folder):
+  model = load_lib.load(str(decoder_folder), dtype='bfloat16')
+  assert isinstance(model.config, decoder.DecoderConfig)
+  assert model.network.encode is None and model.config.dtype == 'bfloat16'
+  assert model.vocabulary == str(decoder_folder / 'tokenizer.json')
+  ids = jnp.array([[3, 4]])
+  states = jax.jit(model.network.decode)(model.params, None, None, ids, ids)
+  assert states.dtype == jnp.bfloat16
+
+
+def test_deep_decoders_are_scanned(decoder_folder, monkeypatch):
+  plain = load_lib.load(str(decoder_folder))
+  monkeypatch.setattr(load_lib, '_SCAN_ABOVE', 1)
+  model = load_lib.load(str(decoder_folder))
+  assert model.config.scan_layers and not plain.config.scan_layers
+  kernel = model.params['decoder']['layers']['mlp']['wo']['kernel']
+  assert kernel.shape == (2, 20, 16)
+
+
+@pytest.mark.parametrize('variant', ['flan', 'decoder_qwen3'])
+def test_networks_for_scoring_and_exports(variant, golden_folder, tmp_path):
+  folder, _ = golden_folder(variant)
+  model = load_lib.load(str(folder))
+  network = load_lib.for_scoring(model)
+  head = model.network.head(model.params)
+  np.testing.assert_array_equal(network.head(model.params), head)
+  assert (network.encode is None) == (model.network.encode is None)
+  load_lib.export_huggingface(
+    tmp_path / 'out', model.params, model.config, model.vocabulary
+  )
+  found = load_lib.load(str(tmp_path / 'out'))
+  assert found.config == model.config
+  jax.tree.map(np.testing.assert_array_equal, found.params, model.params)
+
+
+def test_an_unknown_model_type_lists_the_known_ones(decoder_folder):
+  (decoder_folder / 'config.json').write_text('{"model_type": "mamba"}')
+  with pytest.raises(UserError) as info:
+    load_lib.load(str(decoder_folder))
+  assert str(info.value) == (
+    f"{decoder_folder / 'config.json'}: model_type is 'mamba', known: t5, mt5, "
+    'llama, mistral, qwen2, qwen3, gemma3_text, gemma3'
+  )
