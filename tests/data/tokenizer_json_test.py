@@ -164,8 +164,18 @@ def test_odd_text_and_odd_ids(tokenizer_folder):
   assert found.encode_special('\ud800x') == ids[1]
   assert found.decode([*ids[3], 498, 10**6, -1]) == 'x'
   assert found.encode([]) == []
-  many = [f'text {i}' for i in range(600)]  # more than one chunk
-  assert [found.decode(i) for i in found.encode(many)] == many
+
+
+def test_many_texts_go_in_by_chunks(tokenizer_folder, monkeypatch):
+  found = tokenizer_json.read(tokenizer_folder / 'tokenizer.json')
+  texts = [f'{i} ' * (i % 7) for i in range(40)]
+  whole = found.encode(texts)
+  for characters in (1, 10, 50):
+    monkeypatch.setattr(tokenizer_json, '_CHUNK_CHARACTERS', characters)
+    assert found.encode(texts) == whole
+    chunks = list(tokenizer_json._chunks(texts))
+    assert [text for chunk in chunks for text in chunk] == texts
+    assert all(len(c) == 1 or sum(map(len, c)) <= characters for c in chunks)
 
 
 def test_encoding_releases_the_gil(tokenizer_folder):
