@@ -100,26 +100,27 @@ def make(
     anchors, text, vocabulary, by_domain=by_domain, reserved=_RESERVED
   )
   names = [name for name in references if name is not None]
+  digest = reference_sets.digest(references)
 
   def fit(params: Params, tools: FitTools) -> dict[str, jax.Array]:
-    prefixes = [
-      prefix_tuning.tune(
-        network,
-        params,
-        tools.train,
-        text,
-        *reference_sets.split(reference, held_out_share, seed),
-        prefix_length=prefix_length,
-        optimizer=optax.adamw(learning_rate, weight_decay=weight_decay),
-        epochs=epochs,
-        batch_size=batch_size,
-      )
-      for reference in references.values()
+    parts = [
+      prefix_tuning.Part(*reference_sets.split(own, held_out_share, seed))
+      for own in references.values()
     ]
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *prefixes)
+    return prefix_tuning.tune(
+      network,
+      params,
+      tools.train,
+      text,
+      parts,
+      prefix_length=prefix_length,
+      optimizer=optax.adamw(learning_rate, weight_decay=weight_decay),
+      epochs=epochs,
+      batch_size=batch_size,
+    )
 
   features = Features(
-    name=f'lamdas:{text.name}:{prefix_length}:{reference_sets.digest(references)}',
+    name=f'lamdas:{text.name}:{prefix_length}:{digest}',
     examples=text.examples,
     encoder_length=text.encoder_length,
     decoder_length=text.decoder_length,

@@ -7,7 +7,7 @@ reparametrisation, which a start from real tokens makes needless (ours).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,49 +22,65 @@ _INIT_STD = 0.02  # of a prefix that does not begin as text, as embeddings do
 Example = dict[str, np.ndarray]
 
 
+class Part(NamedTuple):
+  """Examples to make likely, and others that say when to stop.
+
+  Attributes:
+    examples: of the reference documents, as `Likelihood.examples` makes them.
+    held_out: the tuning ends with the first epoch that does not lower their
+      loss; none = all epochs.
+  """
+
+  examples: Sequence[Example]
+  held_out: Sequence[Example] = ()
+
+
 def tune(
   network: Network,
   params: Params,
   train: Callable[..., Any],
   text: likelihood.Likelihood,
-  examples: Sequence[Example],
-  held_out: Sequence[Example],
+  parts: Sequence[Part],
   *,
   prefix_length: int,
   optimizer: optax.GradientTransformation,
   epochs: int,
   batch_size: int,
 ) -> dict[str, jax.Array]:
-  """The prefix that makes the examples likeliest.
+  """For each of M parts the prefix that makes its examples likeliest.
 
   Args:
     network: takes a prefix of `network.prefix_shape`.
     params: its parameters, which stay as they are.
     train: `FitTools.train`.
     text: the likelihood.
-    examples: of the reference documents, as `text.examples` makes them.
-    held_out: the tuning ends with the first epoch that does not lower their
-      loss; none = all epochs.
+    parts: M.
     prefix_length: P.
     optimizer: of the prefix.
     epochs, batch_size: over and of the examples.
 
   Returns:
-    'key' and 'value', [layers, P, heads, head_dim] float32 each.
+    'key' and 'value', [M, layers, P, heads, head_dim] float32 each.
   """
-  both = [*examples, *held_out]
-  return train(
-    init=make_init(network, params, examples, prefix_length),
-    loss=_make_loss(network, text),
-    params=params,
-    examples=examples,
-    held_out=held_out,
-    encoder_length=_longest(both, 'encoder'),
-    decoder_length=_longest(both, 'decoder_targets'),
-    optimizer=optimizer,
-    epochs=epochs,
-    batch_size=batch_size,
-  ).fitted
+  # One shape and one loss for all, so that they share what is compiled.
+  every = [e for part in parts for e in (*part.examples, *part.held_out)]
+  loss = _make_loss(network, text)
+  prefixes = [
+    train(
+      init=make_init(network, params, part.examples, prefix_length),
+      loss=loss,
+      params=params,
+      examples=part.examples,
+      held_out=part.held_out,
+      encoder_length=_longest(every, 'encoder'),
+      decoder_length=_longest(every, 'decoder_targets'),
+      optimizer=optimizer,
+      epochs=epochs,
+      batch_size=batch_size,
+    ).fitted
+    for part in parts
+  ]
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *prefixes)
 
 
 def as_prefix(fitted: Params) -> Prefix:

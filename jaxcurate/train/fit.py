@@ -7,6 +7,7 @@ stopped.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -75,7 +76,8 @@ def fit(
   Args:
     init: key -> pytree of float arrays; every device holds all of it.
     loss: (fitted, params, batch) -> [] loss, a mean over the targets that
-      count. Rows without any are padding and must add nothing.
+      count. Rows without any are padding and must add nothing. Fits with the
+      same loss and optimizer share what is compiled.
     params: of the frozen network, on the mesh.
     examples: as `packing.pack` takes them.
     encoder_length, decoder_length: token slots per row, 0 for a side that
@@ -110,12 +112,7 @@ def fit(
   rows = _pack(examples, 'train on', *shape)
   held_rows = _pack(held_out, 'hold out', *shape) if len(held_out) else None
   everywhere = NamedSharding(mesh, PartitionSpec())
-  step = jax.jit(
-    _make_step(loss, optimizer),
-    donate_argnums=(0, 1),
-    out_shardings=everywhere,
-  )
-  look = jax.jit(loss)
+  step, look = _compiled(loss, optimizer, everywhere)
   first = 0
   if resume is None:
     fitted = jax.jit(init, out_shardings=everywhere)(jax.random.key(seed))
@@ -170,10 +167,14 @@ def fit(
   )
 
 
-def _make_step(
-  loss: Loss, optimizer: optax.GradientTransformation
-) -> Callable[..., tuple[Any, Any, jax.Array]]:
-  """One update; hands out the loss and the gradient's norm as one array."""
+@functools.lru_cache(maxsize=4)
+def _compiled(
+  loss: Loss, optimizer: optax.GradientTransformation, layout: NamedSharding
+) -> tuple[Callable[..., tuple[Any, Any, jax.Array]], Loss]:
+  """One update, and the loss alone; kept, as one domain follows another.
+
+  The update also hands out the loss and the gradient's norm as one array.
+  """
 
   def step(fitted, opt_state, params, batch):
     value, gradient = jax.value_and_grad(loss)(fitted, params, batch)
@@ -181,7 +182,8 @@ def _make_step(
     looked = jnp.stack([value, optax.global_norm(gradient)])
     return optax.apply_updates(fitted, updates), opt_state, looked
 
-  return step
+  update = jax.jit(step, donate_argnums=(0, 1), out_shardings=layout)
+  return update, jax.jit(loss)
 
 
 def _pack(
