@@ -13,7 +13,7 @@ from jaxcurate.cli import gin_files
 
 
 class Flag(NamedTuple):
-  """One plain flag; its macro is its name in capitals."""
+  """One plain flag; its macro is its name in capitals; bool takes no value."""
 
   help: str
   convert: Callable[[str], Any] = str
@@ -63,6 +63,9 @@ FLAGS = {
     'a small trusted corpus, for methods that learn from one', str, True
   ),
   'reference': Flag('a second model, for methods that compare two'),
+  'exclude_anchors': Flag(
+    'leave documents out that are also in --anchors', bool
+  ),
   'fitted': Flag('score folder whose anchors and fits are used again'),
   'steps': Flag('optimizer steps in all', int),
   'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
@@ -78,7 +81,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
     'Scores every document of a corpus with one or several methods.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'anchors',
-     'reference', 'fitted', 'mesh', 'dtype', 'seed'),
+     'exclude_anchors', 'reference', 'fitted', 'mesh', 'dtype', 'seed'),
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
@@ -152,6 +155,11 @@ def parser(command: str) -> argparse.ArgumentParser:
     made.add_argument('--weighting', default=None, help=known)
   for name in names:
     flag = FLAGS[name]
+    if flag.convert is bool:
+      made.add_argument(
+        f'--{name}', action='store_const', const=True, help=flag.help
+      )
+      continue
     made.add_argument(
       f'--{name}',
       type=flag.convert,

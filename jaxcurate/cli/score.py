@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Callable, Sequence
 import functools
 import hashlib
+import sys
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.scoring import engine, fitting
+from jaxcurate.scoring import engine, fitting, overlap
 from jaxcurate.scoring import run as scoring
 from jaxcurate.types import Document, Scorer
 
@@ -44,6 +45,7 @@ def run(
   template: Sequence[str] = (),
   anchors: Sequence[str] = (),
   reference: str | None = None,
+  exclude_anchors: bool = False,
   fitted: str | None = None,
   sample_documents: int = 2000,
   seed: int = 0,
@@ -73,6 +75,7 @@ def run(
     template: prompt files for ask_llm, see `inputs.read_templates`.
     anchors: a small trusted corpus, for methods that learn from one.
     reference: a second model, for methods that compare two.
+    exclude_anchors: leave documents out that are among the anchors.
     fitted: score folder whose anchors and fits are used again.
     sample_documents: drawn from the corpus for methods that learn from it.
     seed: of what methods draw and fit.
@@ -153,6 +156,7 @@ def run(
   settings = {
     **_settings(methods, loaded, corpus, template, dtype),
     'anchors': score_methods.digest(trusted),
+    'exclude_anchors': exclude_anchors,
     'reference': reference,
   }
   if any(scorer.fit for scorer in scorers):
@@ -176,6 +180,7 @@ def run(
       command=command,
       second=second.params if second else None,
       anchors=trusted,
+      exclude_anchors=exclude_anchors,
       reuse=fitted,
       seed=seed,
       block_rows=block_rows,
@@ -234,6 +239,12 @@ def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
     + ''.join(f'; {n} without {name}' for name, n in without.items())
     + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
   )
+  found = manifest['diagnostics'].get('anchors', {})
+  if found.get('either') and not manifest['settings']['exclude_anchors']:
+    print(
+      overlap.warning(found['id'], found['text'], found['either']),
+      file=sys.stderr,
+    )
   for name in names:
     agreement = manifest['diagnostics'].get(name, {}).get('spearman_exact', 1)
     if agreement < _POOR_AGREEMENT:

@@ -6,6 +6,7 @@ files or a gap in one.
 
 from collections.abc import Mapping, Sequence
 import time
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -26,12 +27,14 @@ class Block(NamedTuple):
     num_tokens: [N] int32, of the whole documents.
     counts: pass -> examples of each document.
     prepared: pass -> packed rows.
+    anchors: see `parts.Part`.
   """
 
   block: readers.Block
   num_tokens: np.ndarray
   counts: dict[str, list[int]]
   prepared: dict[str, forward.Prepared]
+  anchors: Mapping[str, int] = MappingProxyType({})
 
 
 class Chunk:
@@ -68,6 +71,7 @@ class Chunk:
       tokens=sum(p.tokens for p in packs),
       slots=sum(p.slots for p in packs),
       flops=cost,
+      anchors=ready.anchors,
     )
     keys = {
       'id': np.array([row.id for row in block.rows], object),
@@ -88,11 +92,12 @@ class Chunk:
     whole = parts[0]._replace(
       end=parts[-1].end,
       last=parts[-1].last,
-      skipped=_total([part.skipped for part in parts]),
+      skipped=total([part.skipped for part in parts]),
       num_rows=sum(part.num_rows for part in parts),
       tokens=sum(part.tokens for part in parts),
       slots=sum(part.slots for part in parts),
-      flops=_total([part.flops for part in parts]),
+      flops=total([part.flops for part in parts]),
+      anchors=total([part.anchors for part in parts]),
       seconds=now - self._started,
     )
     joined = {
@@ -103,7 +108,7 @@ class Chunk:
     self._started = now
 
 
-def _total(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def total(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
   """Sums by name."""
   total: dict[str, Any] = {}
   for own in counts:

@@ -23,10 +23,10 @@ import numpy as np
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import chunks, forward
+from jaxcurate.scoring import chunks, forward, overlap
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.scoring.chunks import Block
-from jaxcurate.types import Features, Scorer, Vocabulary
+from jaxcurate.types import Document, Features, Scorer, Vocabulary
 
 SCRATCH = '.scratch'
 CHUNK_SECONDS = 60.0
@@ -50,6 +50,8 @@ def score_corpus(
   output: epath.PathLike,
   block_rows: int,
   rows_per_batch: int | None = None,
+  anchors: Sequence[Document] = (),
+  exclude_anchors: bool = False,
   chunk_seconds: float = CHUNK_SECONDS,
   shard: int = 0,
   num_shards: int = 1,
@@ -66,6 +68,9 @@ def score_corpus(
     output: folder of the chunks: the table's, or its scratch.
     block_rows: rows that are packed together; the same on every resume.
     rows_per_batch: packed rows per device batch; None chooses by device.
+    anchors: what the methods learnt from; documents of the corpus that are
+      among them are counted.
+    exclude_anchors: skip those documents.
     chunk_seconds: a chunk is committed after this time, or 65,536 rows.
     shard, num_shards: this host's share of the blocks.
     on_progress: called after each block.
@@ -94,7 +99,12 @@ def score_corpus(
   )
   documents = tokens = 0
   try:
-    for ready in _prepared_ahead(blocks, passes, vocabulary):
+    known = overlap.remember(anchors)
+
+    def look(block: readers.Block) -> tuple[readers.Block, dict[str, int]]:
+      return overlap.look(known, block, exclude=exclude_anchors)
+
+    for ready in _prepared_ahead(blocks, passes, vocabulary, look):
       columns = _score_block(ready, scorers, passes, forwards)
       if corpus.on_bad_row == 'stop':
         _refuse_broken_scores(ready, scorers, columns)
@@ -112,13 +122,17 @@ def _prepared_ahead(
   blocks: Iterator[readers.Block],
   passes: Mapping[str, Features],
   vocabulary: Vocabulary,
+  look: Callable[[readers.Block], tuple[readers.Block, dict[str, int]]],
 ) -> Iterator[Block]:
   """Prepares the next block on a thread while the caller uses this one."""
   host = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
   def next_block():
     block = next(blocks, None)
-    return None if block is None else _prepare(block, passes, vocabulary)
+    if block is None:
+      return None
+    block, found = look(block)
+    return _prepare(block, passes, vocabulary)._replace(anchors=found)
 
   try:
     coming = host.submit(next_block)

@@ -105,12 +105,16 @@ class Forward:
       features: the pass.
       params: already placed on the mesh (`place`).
       mesh: axes 'data' and 'model', local devices.
-      rows: rows per device batch over the whole mesh; None chooses by device.
+      rows: rows per device batch over the whole mesh; None takes the pass's own
+        or chooses by device.
       say: where the one line about a halved batch goes.
     """
     self._features, self._params, self._mesh = features, params, mesh
     self._shards = mesh.shape['data']
-    default = _CPU_ROWS if jax.default_backend() == 'cpu' else _ACCELERATOR_ROWS
+    default = features.rows
+    if default is None:
+      on_cpu = jax.default_backend() == 'cpu'
+      default = _CPU_ROWS if on_cpu else _ACCELERATOR_ROWS
     per_shard = -(-(rows or default * self._shards) // self._shards)
     self.rows = per_shard * self._shards
     self._say = say

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from jaxtyping import Bool
 import numpy as np
 
+from jaxcurate.data import readers
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.types import Document
 
@@ -60,6 +61,33 @@ def find(
     np.array([document.id in known.ids for document in documents], bool),
     np.array([key in known.texts for key in _hashes(documents)], bool),
   )
+
+
+def look(
+  known: Known, block: readers.Block, *, exclude: bool
+) -> tuple[readers.Block, dict[str, int]]:
+  """A block without the documents that are known, or as it is, and counts.
+
+  Args:
+    known: of `remember`.
+    block: of the corpus.
+    exclude: leave them out, counted among the skipped rows.
+
+  Returns:
+    The block; documents found by 'id', by 'text' and by 'either'.
+  """
+  by_id, by_text = find(known, block.rows)
+  either = by_id | by_text
+  counts = {
+    'id': int(by_id.sum()),
+    'text': int(by_text.sum()),
+    'either': int(either.sum()),
+  }
+  if not exclude or not counts['either']:
+    return block, counts
+  rows = [row for row, gone in zip(block.rows, either, strict=True) if not gone]
+  skipped = {**block.skipped, REASON: counts['either']}
+  return block._replace(rows=rows, skipped=skipped), counts
 
 
 def warning(by_id: int, by_text: int, either: int) -> str:

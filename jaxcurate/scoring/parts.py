@@ -32,6 +32,8 @@ class Part(NamedTuple):
     num_rows: rows in the Parquet file.
     tokens, slots: real tokens and token slots of the device batches.
     flops: pass -> floating-point operations.
+    anchors: how many documents are also in the anchors, by 'id', by 'text'
+      and by 'either'.
     seconds: from the chunk before it.
   """
 
@@ -44,6 +46,7 @@ class Part(NamedTuple):
   tokens: int = 0
   slots: int = 0
   flops: Mapping[str, float] = MappingProxyType({})
+  anchors: Mapping[str, int] = MappingProxyType({})
   seconds: float = 0.0
 
   @property
@@ -57,10 +60,12 @@ def commit(
   folder: epath.PathLike, part: Part, columns: Mapping[str, Any]
 ) -> None:
   """Writes a chunk atomically, its `Part` inside the file's metadata."""
+  fields = {
+    name: dict(value) if isinstance(value, Mapping) else value
+    for name, value in part._asdict().items()
+  }
   tables.write_table(
-    epath.Path(folder) / part.name,
-    columns,
-    {_KEY.decode(): json.dumps({**part._asdict(), 'flops': dict(part.flops)})},
+    epath.Path(folder) / part.name, columns, {_KEY.decode(): json.dumps(fields)}
   )
 
 

@@ -16,7 +16,7 @@ from jaxcurate.data import duplicates, readers
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import engine, excerpts, fitting, summaries
+from jaxcurate.scoring import chunks, engine, excerpts, fitting, summaries
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.types import Document, Scorer, Vocabulary
 
@@ -33,6 +33,7 @@ def score(
   command: Sequence[str] = (),
   second: Any = None,
   anchors: Sequence[Document] = (),
+  exclude_anchors: bool = False,
   reuse: str | None = None,
   seed: int = 0,
   block_rows: int = 1024,
@@ -55,6 +56,7 @@ def score(
     second: parameters of a second network on the mesh, for methods that
       compare two.
     anchors: what the methods learn from; kept beside their fits.
+    exclude_anchors: skip documents of the corpus that are anchors too.
     reuse: score folder whose fits are taken instead of fitting, or None.
     seed: of what methods fit.
     block_rows, rows_per_batch, chunk_seconds, on_progress: see
@@ -95,6 +97,8 @@ def score(
     output=first,
     block_rows=block_rows,
     rows_per_batch=rows_per_batch,
+    anchors=anchors,
+    exclude_anchors=exclude_anchors,
     chunk_seconds=chunk_seconds,
     shard=shard,
     num_shards=num_shards,
@@ -103,7 +107,8 @@ def score(
   _wait('scored')
   parts = parts_lib.committed(first)
   if not sum(part.num_rows for part in parts):
-    skipped = ', '.join(f'{n} {why}' for why, n in _skipped(parts).items())
+    skips = chunks.total([part.skipped for part in parts])
+    skipped = ', '.join(f'{n} {why}' for why, n in skips.items())
     raise UserError(
       'no document to score: all rows were skipped'
       f' ({skipped}); check --input and --text_field'
@@ -120,6 +125,8 @@ def score(
     _wait('summarised')
   if shard == 0:
     _refuse_duplicates(output, parts)
+    if anchors:
+      diagnostics['anchors'] = chunks.total([part.anchors for part in parts])
     diagnostics['without_score'] = _without_score(output, parts, units)
     found = excerpts.extremes(output, parts, units)
     excerpts.write_excerpts(corpus, found, output, block_rows)
@@ -199,7 +206,7 @@ def _manifest(
     'inputs': [source.name for source in corpus.sources],
     'num_rows': sum(part.num_rows for part in parts),
     'columns': dict(units),
-    'skipped': _skipped(parts),
+    'skipped': chunks.total([part.skipped for part in parts]),
     'cost': {
       **cost,
       'seconds': sum(part.seconds for part in parts),
@@ -216,10 +223,7 @@ def _flops(
   summary_flops: Mapping[str, float],
 ) -> dict[str, Any]:
   """Operations in all, and of each column as if it were scored alone."""
-  passes: dict[str, float] = {}
-  for part in parts:
-    for name, count in part.flops.items():
-      passes[name] = passes.get(name, 0.0) + count
+  passes = chunks.total([part.flops for part in parts])
   columns = {
     column: passes.get(scorer.features.name, 0.0)
     + summary_flops.get(column, 0.0)
@@ -228,15 +232,6 @@ def _flops(
   }
   total = sum(passes.values()) + sum(summary_flops.values())
   return {'flops': total, 'columns': columns}
-
-
-def _skipped(parts: Sequence[parts_lib.Part]) -> dict[str, int]:
-  """Reason -> rows left out, over all chunks."""
-  skipped: dict[str, int] = {}
-  for part in parts:
-    for reason, count in part.skipped.items():
-      skipped[reason] = skipped.get(reason, 0) + count
-  return skipped
 
 
 def _wait(stage: str) -> None:

@@ -7,10 +7,11 @@ on a timer), and the scores. Each host updates over its own chunks; states are
 exchanged through the output folder and merged in the same order everywhere.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import io
 import json
 import time
+from types import MappingProxyType
 from typing import Any
 
 from etils import epath
@@ -18,16 +19,15 @@ import jax
 from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
 
 from jaxcurate.io import atomic, tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import flops
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.scoring import parts as parts_lib
+from jaxcurate.scoring import vectors
 from jaxcurate.types import Scorer, Summary
 
-_BATCH = 4096  # documents per device call
 _SAVE_SECONDS = 60.0
 _SAMPLE_SEED = 0x5A
 
@@ -37,6 +37,7 @@ def finish(
   scratch: epath.PathLike,
   output: epath.PathLike,
   scorers: Sequence[Scorer],
+  fitted: Mapping[str, Any] = MappingProxyType({}),
   shard: int = 0,
   num_shards: int = 1,
   on_part: Callable[[str, int, int], object] = lambda stage, done, total: None,
@@ -47,6 +48,7 @@ def finish(
     scratch: folder of the first pass's chunks, complete on every host.
     output: folder of the final table.
     scorers: all methods of the run, those without a summary included.
+    fitted: name of a pass -> what its scorer's `fit` returned.
     shard, num_shards: this host and how many there are.
     on_part: called with stage, chunks done and chunks in all.
 
@@ -59,23 +61,25 @@ def finish(
   """
   parts = parts_lib.committed(scratch)
   own = parts[shard::num_shards]
-  fitted = {}
+  states = {}
   for index, scorer in enumerate(scorers):
     if scorer.summary is None:
       continue
     name = scorer.features.name
-    init = _initial(scorer.summary, scratch, parts, name)
+    init = _initial(scorer.summary, scratch, parts, name, fitted)
     path = epath.Path(scratch) / f'summary-{index}-{shard:05d}.npz'
     state = _fit(scorer.summary, init, scratch, own, name, path, on_part)
-    fitted[index] = _merged(
+    states[index] = _merged(
       scorer.summary, init, state, scratch, index, shard, num_shards
     )
+    if scorer.summary.finish is not None:
+      states[index] = jax.jit(scorer.summary.finish)(states[index])
   for done, part in enumerate(own):
     if not (epath.Path(output) / part.name).exists():
-      _write_part(part, scratch, output, scorers, fitted)
+      _write_part(part, scratch, output, scorers, states)
     on_part('score', done + 1, len(own))
   diagnostics, cost = {}, {}
-  for index, state in fitted.items():
+  for index, state in states.items():
     summary, name = scorers[index].summary, scorers[index].features.name
     assert summary is not None, 'only summaries are fitted'
     for column in scorers[index].columns:
@@ -89,8 +93,16 @@ def _initial(
   scratch: epath.PathLike,
   parts: list[parts_lib.Part],
   name: str,
+  fitted: Mapping[str, Any],
 ) -> Any:
   """The summary's first state, from the documents of smallest keyed hash."""
+  if not sum(part.num_rows for part in parts):
+    raise UserError(
+      f'{scratch}: no document to summarise; is the corpus empty?'
+    )
+  more = {'fitted': fitted[name]} if name in fitted else {}
+  if not summary.sample_size:
+    return summary.init(more, sum(part.num_rows for part in parts))
   hashes = np.zeros(0, np.uint64)
   num_documents = 0
   for part in parts:
@@ -100,30 +112,26 @@ def _initial(
     )
     num_documents += len(own)
     hashes = np.sort(np.concatenate([hashes, own]))[: summary.sample_size]
-  if not len(hashes):
-    raise UserError(
-      f'{scratch}: no document to summarise; is the corpus empty?'
-    )
-  vectors, ids, keys = [], [], []
+  found, ids, keys = [], [], []
   for part in parts:
     table = tables.read_parquet(epath.Path(scratch) / part.name, ['id', name])
     own_ids = table.column('id').to_pylist()
     own = ids_lib.hash_ids(own_ids, _SAMPLE_SEED)
-    embedding = _vectors(table.column(name))
+    embedding = vectors.from_column(table.column(name))
     known = np.isfinite(embedding).all(axis=1)
     chosen = np.flatnonzero((own <= hashes[-1]) & known)
     if len(chosen):  # a chunk without any vector does not know their width
-      vectors.append(embedding[chosen])
+      found.append(embedding[chosen])
       ids.extend(own_ids[i] for i in chosen)
       keys.append(own[chosen])
   if not ids:
     raise UserError(f'{scratch}: no document has a vector for {name}')
   # Sorted by hash, so that the sample does not depend on the chunks.
   order = np.argsort(np.concatenate(keys), kind='stable')
-  features = _features(
-    np.concatenate(vectors)[order], [ids[i] for i in order], len(ids)
+  features = vectors.features_of(
+    np.concatenate(found)[order], [ids[i] for i in order], len(ids)
   )
-  return summary.init(features, num_documents)
+  return summary.init({**features, **more}, num_documents)
 
 
 def _fit(
@@ -144,7 +152,7 @@ def _fit(
   for part in parts:
     if part.name in seen:
       continue
-    for _, features in _batches(scratch, part, name):
+    for _, features in vectors.batches(scratch, part, name):
       state = update(state, features)
     seen.append(part.name)
     on_part('fit', len(seen), len(parts))
@@ -163,9 +171,10 @@ def _cost(
   parts: list[parts_lib.Part],
 ) -> float:
   """Floating-point operations of all updates and scores, counted once."""
-  batches = sum(-(-part.num_rows // _BATCH) for part in parts)
   largest = max(parts, key=lambda part: part.num_rows)
-  _, features = next(_batches(scratch, largest, name))
+  _, features = next(vectors.batches(scratch, largest, name))
+  size = len(features['mask'])
+  batches = sum(-(-part.num_rows // size) for part in parts)
   per_batch = flops.count_flops(summary.score, state, features)
   if summary.update is not None:
     per_batch += flops.count_flops(summary.update, state, features)
@@ -218,53 +227,20 @@ def _load(path: epath.Path, state: Any) -> tuple[Any, list[str]]:
     return structure.unflatten(loaded), json.loads(str(file['seen']))
 
 
-def _batches(
-  scratch: epath.PathLike, part: parts_lib.Part, name: str
-) -> Iterator[tuple[np.ndarray, dict[str, jax.Array]]]:
-  """Rows and features of one chunk's documents, in padded batches."""
-  table = tables.read_parquet(epath.Path(scratch) / part.name, ['id', name])
-  ids = table.column('id').to_pylist()
-  embedding = _vectors(table.column(name))
-  known = np.flatnonzero(np.isfinite(embedding).all(axis=1))
-  for start in range(0, len(known), _BATCH):
-    rows = known[start : start + _BATCH]
-    yield rows, _features(embedding[rows], [ids[i] for i in rows], _BATCH)
-
-
-def _features(
-  embedding: np.ndarray, ids: list[str], size: int
-) -> dict[str, jax.Array]:
-  """What a summary sees, padded to `size` documents."""
-  hashes = ids_lib.hash_ids(ids)
-  halves = np.stack([hashes >> np.uint64(32), hashes & np.uint64(2**32 - 1)], 1)
-  missing = size - len(ids)
-  return {
-    'embedding': jnp.asarray(np.pad(embedding, [(0, missing), (0, 0)])),
-    'id_hash': jnp.asarray(
-      np.pad(halves.astype(np.uint32), [(0, missing), (0, 0)])
-    ),
-    'mask': jnp.arange(size) < len(ids),
-  }
-
-
-def _vectors(column: pa.ChunkedArray) -> np.ndarray:
-  """A fixed-size list column as [N, D] float32."""
-  array = column.combine_chunks()
-  width = array.type.list_size
-  return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-
-
 def _write_part(
   part: parts_lib.Part,
   scratch: epath.PathLike,
   output: epath.PathLike,
   scorers: Sequence[Scorer],
-  fitted: dict[int, Any],
+  states: dict[int, Any],
 ) -> None:
   """One final chunk: the scratch's columns, with features made scores."""
-  table = tables.read_parquet(epath.Path(scratch) / part.name)
+  kept = [name for s in scorers if s.summary is None for name in s.columns]
+  keys = ['id', 'domain', 'num_tokens']
+  path = epath.Path(scratch) / part.name
+  table = tables.read_parquet(path, [*keys, *kept])
   columns: dict[str, Any] = {
-    name: table.column(name) for name in ('id', 'domain', 'num_tokens')
+    name: table.column(name) for name in keys
   }
   for index, scorer in enumerate(scorers):
     if scorer.summary is None:
@@ -274,8 +250,10 @@ def _write_part(
     found = {
       name: np.full(len(table), np.nan, np.float32) for name in scorer.columns
     }
-    for rows, features in _batches(scratch, part, scorer.features.name):
-      for name, values in score(fitted[index], features).items():
+    for rows, features in vectors.batches(
+      scratch, part, scorer.features.name
+    ):
+      for name, values in score(states[index], features).items():
         found[name][rows] = np.asarray(values)[: len(rows)]
     columns |= found
   parts_lib.commit(output, part, columns)

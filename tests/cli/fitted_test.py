@@ -128,6 +128,30 @@ def test_mistakes_are_one_clear_line(
   assert fails_clearly(result, *words)
 
 
+def test_anchors_in_the_corpus_are_said_or_left_out(
+  lamdas, documents, tmp_path
+):
+  path = tmp_path / 'known.jsonl'
+  rows = [
+    {'id': 'doc2', 'text': documents[2]['text']},
+    {'id': 'new', 'text': f' {documents[5]["text"]}\n'},
+  ]
+  path.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  result, output = lamdas(f'--anchors={path}')
+  assert result.code == 0, result.err
+  assert (
+    '2 document(s) of the corpus are also in --anchors (1 by id, 2 by text)'
+    in result.err
+  )
+  assert '--exclude_anchors' in result.err
+  assert len(column(output)) == len(documents)
+  result, output = lamdas(f'--anchors={path}', '--exclude_anchors', name='less')
+  assert 'are also in' not in result.err
+  assert len(column(output)) == len(documents) - 2
+  manifest = json.loads((output / 'manifest.json').read_text())
+  assert manifest['skipped'] == {'also in the anchors': 2}
+
+
 def test_two_models_that_read_alike(run, tiny_model, corpus, tmp_path):
   result = run(
     'score', '--method=rho', f'--model={tiny_model}',
