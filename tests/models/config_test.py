@@ -56,7 +56,11 @@ def _count(config):
 
 
 def test_every_file_is_listed_here():
-  files = {path.stem for path in (CONFIGS / 'models').glob('*.gin')}
+  files = {
+    path.stem
+    for path in (CONFIGS / 'models').glob('*.gin')
+    if 't5.T5Config' in path.read_text()  # others: decoder_config_test.py
+  }
   assert files == set(COUNTS) | {'t5', 't5_1_0', 'tiny'}
 
 
