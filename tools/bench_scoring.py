@@ -30,7 +30,7 @@ from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.models.t5 import T5Config, for_scoring, make_network
 from jaxcurate.ops.flops import count_flops, count_matmul_flops
-from jaxcurate.scorers import ask_llm
+from jaxcurate.scorers import answers, ask_llm
 from jaxcurate.scoring import forward
 from jaxcurate.types import Document, Scorer
 
@@ -52,7 +52,7 @@ class Project:
     self.scorer: Scorer = ask_llm.make(
       network=network, vocabulary=vocabulary, max_length=flags.max_length
     )
-    [self.yes_id] = ask_llm.word_ids(('yes',), vocabulary)
+    [self.yes_id] = answers.word_ids(('yes',), vocabulary)
     self.forward = forward.Forward(
       self.scorer.features,
       jax.device_put(self.params),
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     vocabulary = load_vocabulary(flags.vocabulary)
   print(benchmarking.device_line())
   project = Project(flags, vocabulary)
-  before, after = ask_llm.frame_tokens(ask_llm.TEMPLATE, vocabulary)
+  before, after = answers.frame_tokens(ask_llm.TEMPLATE, vocabulary)
   room = flags.max_length - len(before) - len(after)
   full = workloads.random_documents([room] * flags.full, seed=flags.seed)
   real = real_documents(flags, vocabulary, room)

@@ -13,7 +13,7 @@ import scipy.sparse.linalg
 
 from jaxcurate.data import damage
 from jaxcurate.ops import span_corruption
-from jaxcurate.scorers import ask_llm
+from jaxcurate.scorers import answers, ask_llm
 from jaxcurate.types import Vocabulary
 
 # Shortest crop in words. The logarithm of the length is uniform up to what
@@ -156,7 +156,7 @@ def judge_batch(
   Beside the keys of a batch it holds `text_labels` [B, L]: 1 on tokens of
   sound texts, -1 on tokens of damaged ones, 0 on question and padding.
   """
-  before, after = ask_llm.frame_tokens(ask_llm.TEMPLATE, vocabulary)
+  before, after = answers.frame_tokens(ask_llm.TEMPLATE, vocabulary)
   [yes], [no] = vocabulary.encode_batch(['yes', 'no'])
   room = length - len(before) - len(after)
   batch = _empty(rows, length, max_segments)

@@ -1,11 +1,13 @@
 """Ask-LLM: a language model's probability that a text is worth training on.
 
 The model is shown the text and asked whether it is informative; the score is
-log P("yes") over the whole vocabulary at the first decoded position.
+log P("yes") over the whole vocabulary at the first position of its answer.
 Source: How to Train Data-Efficient LLMs (arXiv 2402.09668), Figure 3 and
 Algorithm 1. Ours: the paper does not say how long texts are cut; here the
 question is never truncated, the text is (`long_texts='head'`), or it is split
-into windows whose P("yes") is averaged by token count (`'windows'`).
+into windows whose P("yes") is averaged by token count (`'windows'`). Nor does
+it print how several criteria are weighed for Gemma 3's re-weighting, which its
+authors mention: `criteria_weights` with `samplers.reweight` is a stand-in.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +16,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
 import numpy as np
 
+from jaxcurate.ops import segments as segments_lib
+from jaxcurate.scorers import answers
 from jaxcurate.types import Batch, Features, Network, Params, Scorer, Vocabulary
 
 # Figure 3 of the paper, word for word; the end-of-sequence token follows.
@@ -47,44 +50,58 @@ def make(
   vocabulary: Vocabulary,
   template: str = TEMPLATE,
   criteria: Mapping[str, str] | None = None,
-  yes_words: Sequence[str] = ('yes',),
-  no_words: Sequence[str] = ('no',),
+  criteria_weights: Mapping[str, float] | None = None,
+  yes_words: Sequence[str] | str = ('yes',),
+  no_words: Sequence[str] | str = ('no',),
   max_length: int = 512,
   long_texts: str = 'head',
   normalise: str = 'vocabulary',
+  chat: str = 'auto',
 ) -> Scorer:
   """The Ask-LLM scorer, column `ask_llm` or one per criterion.
 
   Args:
-    network: an instruction-tuned encoder-decoder.
+    network: an instruction-tuned encoder-decoder or decoder-only network.
     vocabulary: its vocabulary.
     template: prompt with `{text}` once.
     criteria: name -> template; scores each in the same pass, in columns
       `ask_llm/<name>`, instead of `template`.
+    criteria_weights: name -> a_c of every criterion; adds the column `ask_llm`
+      = sum_c a_c log P_c(yes), for `samplers.reweight`.
     yes_words: words that count as yes, each a single token; probabilities of
-      several add up.
+      several add up. 'auto' takes the usual spellings, see
+      `answers.spelling_ids`.
     no_words: the opposite words, read only by `normalise='yes_no'`.
-    max_length: longest prompt in tokens, question and end-of-sequence token
-      included.
+    max_length: longest prompt in tokens, question, BOS and EOS included.
     long_texts: 'head' scores the first tokens that fit; 'windows' scores all
       windows and averages P(yes), weighted by their tokens.
     normalise: 'vocabulary' (the paper) or 'yes_no', P(yes) over
       P(yes) + P(no), which reads only those rows of the output matrix.
+    chat: 'auto' puts the prompt into the chat template of a decoder-only
+      model whose vocabulary has one, 'never' leaves it bare.
 
   Returns:
     A scorer; natural-log probabilities, <= 0, higher = better.
 
   Raises:
     ValueError: a template without `{text}`, a word of several tokens, a
-      question longer than `max_length`, or an unknown option.
+      question longer than `max_length`, weights of other criteria, or an
+      unknown option.
   """
   if long_texts not in ('head', 'windows'):
     raise ValueError(f"long_texts {long_texts!r} is not 'head' or 'windows'")
   if normalise not in UNITS:
     raise ValueError(f'normalise {normalise!r} is not in {sorted(UNITS)}')
+  if chat not in answers.CHAT:
+    raise ValueError(f"chat {chat!r} is not 'auto' or 'never'")
+  weights = _checked_weights(criteria, criteria_weights)
   named = {f'ask_llm/{name}': text for name, text in (criteria or {}).items()}
   named = named or {'ask_llm': template}
-  frames = [frame_tokens(text, vocabulary) for text in named.values()]
+  causal = network.encode is None
+  frames = [
+    answers.frame_tokens(text, vocabulary, causal=causal, chat=chat)
+    for text in named.values()
+  ]
   longest = max(len(before) + len(after) for before, after in frames)
   room = max_length - longest
   if room < 1:
@@ -92,77 +109,68 @@ def make(
       f'max_length {max_length} leaves no room for text: the question alone'
       f' takes {longest} tokens'
     )
-  yes_ids = word_ids(yes_words, vocabulary)
-  no_ids = word_ids(no_words, vocabulary) if normalise == 'yes_no' else ()
+  yes_ids = _word_ids(yes_words, 'yes', vocabulary, causal)
+  no_ids = ()
+  if normalise == 'yes_no':
+    no_ids = _word_ids(no_words, 'no', vocabulary, causal)
+  settings = (frames, yes_ids, no_ids, room, long_texts, causal)
   features = Features(
-    name=f'ask_llm:{_hash_settings(named, yes_ids, no_ids, room, long_texts)}',
-    examples=_make_examples(frames, room, long_texts == 'windows'),
-    encoder_length=max_length,
-    decoder_length=1,
-    apply=_make_apply(network, yes_ids, no_ids, longest),
+    name=f'ask_llm:{_hash_settings(*settings)}',
+    examples=_make_examples(frames, room, long_texts == 'windows', causal),
+    encoder_length=0 if causal else max_length,
+    decoder_length=max_length if causal else 1,
+    apply=_make_apply(network, yes_ids, no_ids),
     combine=_make_combine(len(named)),
     # Documents shorter than this are few; a slot for them would cost the
     # others a decoder position (a tenth of the operations at 16 slots).
     max_segments=max(1, max_length // (longest + _SHORT_TEXT)),
   )
-  names = list(named)
+  columns = dict.fromkeys(named, UNITS[normalise])
+  if weights:
+    columns['ask_llm'] = f'weighted sum of {UNITS[normalise]}'
   return Scorer(
-    columns=dict.fromkeys(names, UNITS[normalise]),
+    columns=columns,
     features=features,
-    score=lambda outputs: {
-      name: float(outputs['log_yes'][i]) for i, name in enumerate(names)
-    },
+    score=lambda outputs: _score(list(named), weights, outputs),
   )
 
 
-def frame_tokens(
-  template: str, vocabulary: Vocabulary
-) -> tuple[list[int], list[int]]:
-  """Token ids before and after the text, the latter ending in EOS.
-
-  Tokenising the three parts apart equals tokenising the whole prompt, because
-  they meet at white space, which no piece crosses.
-
-  Args:
-    template: prompt with `{text}` once, white space or nothing around it.
-    vocabulary: the model's vocabulary.
-
-  Raises:
-    ValueError: `{text}` is missing, repeated, or glued to a word.
-  """
-  if template.count('{text}') != 1:
-    raise ValueError(
-      f'template has {{text}} {template.count("{text}")} times, expected once:'
-      f' {template[:60]!r}'
-    )
-  before, after = template.split('{text}')
-  if (before and not before[-1].isspace()) or (
-    after and not after[0].isspace()
-  ):
-    raise ValueError(
-      'template must have white space or nothing around {text}:'
-      f' {template[:60]!r}'
-    )
-  before_ids, after_ids = vocabulary.encode_batch([before, after])
-  return before_ids, [*after_ids, vocabulary.eos_id]
+def _score(
+  names: list[str], weights: Sequence[float], outputs: dict[str, np.ndarray]
+) -> dict[str, float]:
+  """Every column of one document from log P(yes) of each criterion."""
+  log_yes = outputs['log_yes']
+  scores = {name: float(log_yes[i]) for i, name in enumerate(names)}
+  if weights:
+    scores['ask_llm'] = float(np.dot(weights, log_yes))
+  return scores
 
 
-def word_ids(words: Sequence[str], vocabulary: Vocabulary) -> tuple[int, ...]:
-  """The distinct token ids of words that must be one token each.
+def _checked_weights(
+  criteria: Mapping[str, str] | None, weights: Mapping[str, float] | None
+) -> list[float]:
+  """The weights in the order of the criteria, none where none are given.
 
   Raises:
-    ValueError: no word, or a word that is several tokens or unknown.
+    ValueError: they do not belong to the criteria.
   """
-  if not words:
-    raise ValueError('at least one word is needed')
-  ids = vocabulary.encode_batch(list(words))
-  for word, tokens in zip(words, ids, strict=True):
-    if len(tokens) != 1 or tokens[0] == vocabulary.unk_id:
-      raise ValueError(
-        f'{word!r} is {len(tokens)} tokens {tokens} in this vocabulary, not'
-        ' one known token; choose another word'
-      )
-  return tuple(dict.fromkeys(tokens[0] for tokens in ids))
+  if not weights:
+    return []
+  if set(weights) != set(criteria or ()):
+    raise ValueError(
+      f'criteria_weights are for {sorted(weights)}, the criteria are'
+      f' {sorted(criteria or ())}; give each its weight'
+    )
+  return [float(weights[name]) for name in criteria or ()]
+
+
+def _word_ids(
+  words: Sequence[str] | str, word: str, vocabulary: Vocabulary, causal: bool
+) -> tuple[int, ...]:
+  """Ids of the words, or of the spellings of one word for 'auto'."""
+  if words == 'auto':
+    return answers.spelling_ids(word, vocabulary, causal=causal)
+  return answers.word_ids(words, vocabulary, causal=causal)
 
 
 def _hash_settings(*settings: Any) -> str:
@@ -171,10 +179,30 @@ def _hash_settings(*settings: Any) -> str:
 
 
 def _make_examples(
-  frames: list[tuple[list[int], list[int]]], room: int, windows: bool
+  frames: list[tuple[list[int], list[int]]],
+  room: int,
+  windows: bool,
+  causal: bool,
 ) -> Callable[..., list[list[dict[str, np.ndarray]]]]:
   """Documents to prompts, criterion by criterion, window by window."""
   start = np.zeros(1, np.int32)  # the decoder's start token is the pad id
+
+  def example(before: list[int], piece: list[int], after: list[int]) -> dict:
+    prompt = np.array([*before, *piece, *after], np.int32)
+    is_text = np.zeros(len(prompt), np.int32)
+    is_text[len(before) : len(before) + len(piece)] = 1
+    if causal:  # nothing is predicted: the targets only say how long it is
+      return {
+        'decoder_inputs': prompt,
+        'decoder_targets': prompt,
+        'decoder_is_text': is_text,
+      }
+    return {
+      'encoder': prompt,
+      'encoder_is_text': is_text,
+      'decoder_inputs': start,
+      'decoder_targets': start,
+    }
 
   def examples(documents, tokens):
     del documents
@@ -186,11 +214,7 @@ def _make_examples(
       ]
       found.append(
         [
-          {
-            'encoder': np.array([*before, *piece, *after], np.int32),
-            'decoder_inputs': start,
-            'decoder_targets': start,
-          }
+          example(before, piece, after)
           for before, after in frames
           for piece in pieces
           if piece
@@ -202,66 +226,27 @@ def _make_examples(
 
 
 def _make_apply(
-  network: Network,
-  yes_ids: tuple[int, ...],
-  no_ids: tuple[int, ...],
-  frame_length: int,
+  network: Network, yes_ids: tuple[int, ...], no_ids: tuple[int, ...]
 ) -> Callable[[Params, Batch, int], dict[str, jax.Array]]:
-  """One encoder pass and one decoder position per prompt."""
+  """One pass over the prompts, and one row of logits for each."""
+  side = 'decoder' if network.encode is None else 'encoder'
 
   def apply(params, batch, num_segments):
-    del num_segments
-    encoder_segments = batch['encoder_segment_ids']
-    segments = batch['decoder_segment_ids']
-    encoded = network.encode(
-      params, batch['encoder_input_tokens'], encoder_segments
+    states, exists = answers.answer_states(network, params, batch, num_segments)
+    log_yes = answers.log_prob_of_words(
+      states, network.head(params), yes_ids, no_ids
     )
-    states = network.decode(
-      params, encoded, encoder_segments, batch['decoder_input_tokens'], segments
-    )
-    log_yes = log_prob_of_words(states, network.head(params), yes_ids, no_ids)
-    lengths = jnp.sum(
-      encoder_segments[:, None, :] == segments[:, :, None], axis=-1
+    text_tokens = segments_lib.segment_sum(
+      jnp.asarray(batch[f'{side}_is_text'], jnp.float32),
+      batch[f'{side}_segment_ids'],
+      num_segments,
     )
     return {
-      'log_yes': jnp.where(segments > 0, log_yes, 0.0),
-      'text_tokens': jnp.maximum(lengths - frame_length, 1).astype(jnp.float32),
+      'log_yes': jnp.where(exists, log_yes, 0.0),
+      'text_tokens': jnp.maximum(text_tokens, 1.0),
     }
 
   return apply
-
-
-def log_prob_of_words(
-  states_BxSxD: Float[Array, 'B S D'],
-  head_DxV: Float[Array, 'D V'],
-  yes_ids: tuple[int, ...],
-  no_ids: tuple[int, ...] = (),
-) -> Float[Array, 'B S']:
-  """Natural-log probability that the next token is one of `yes_ids`.
-
-  log sum_yes exp(z) - log sum_all exp(z), all = the vocabulary, or yes and no
-  where `no_ids` are given.
-
-  Args:
-    states_BxSxD: decoder states at the first decoded position.
-    head_DxV: output matrix.
-    yes_ids: token ids, distinct.
-    no_ids: token ids, or () for the whole vocabulary.
-
-  Returns:
-    [B, S] float32, <= 0.
-  """
-  if no_ids:
-    head_DxV = head_DxV[:, np.array((*yes_ids, *no_ids))]
-    yes_ids = tuple(range(len(yes_ids)))
-  logits = jnp.einsum(
-    'bsd,dv->bsv',
-    states_BxSxD,
-    head_DxV.astype(states_BxSxD.dtype),
-    preferred_element_type=jnp.float32,
-  )
-  yes = jax.nn.logsumexp(logits[..., np.array(yes_ids)], axis=-1)
-  return yes - jax.nn.logsumexp(logits, axis=-1)
 
 
 def _make_combine(

@@ -10,7 +10,7 @@ from jaxcurate.data import damage, machine_text, packing
 from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.evaluate.auc import roc_auc
 from jaxcurate.models import load
-from jaxcurate.scorers import ask_llm
+from jaxcurate.scorers import answers, ask_llm
 from jaxcurate.types import Document
 
 FOLDER = pathlib.Path(load.__file__).parent / 'judge'
@@ -49,7 +49,7 @@ def test_the_answers_are_single_tokens(judge, vocabulary):
 
 
 def test_the_question_is_short(vocabulary):
-  before, after = ask_llm.frame_tokens(ask_llm.TEMPLATE, vocabulary)
+  before, after = answers.frame_tokens(ask_llm.TEMPLATE, vocabulary)
   assert len(before) + len(after) < 70
 
 

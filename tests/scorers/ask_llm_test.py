@@ -9,7 +9,7 @@ import sentencepiece
 from jaxcurate.data import packing
 from jaxcurate.data.vocabulary import ByteVocabulary, SentencePieceVocabulary
 from jaxcurate.models import t5
-from jaxcurate.scorers import ask_llm
+from jaxcurate.scorers import answers, ask_llm
 from jaxcurate.types import Document
 
 # The prompt of the paper's Figure 3 around the text "A fact.".
@@ -136,7 +136,7 @@ def test_long_texts_keep_the_question(vocabulary, model):
     )
     tokens = vocabulary.encode_batch([text])
     [examples] = examples_of(scorer, [text], vocabulary)
-    frame = ask_llm.frame_tokens(ask_llm.TEMPLATE, vocabulary)
+    frame = answers.frame_tokens(ask_llm.TEMPLATE, vocabulary)
     size = sum(map(len, frame))
     assert all(len(e['encoder']) <= 200 for e in examples)
     for example in examples:
@@ -170,17 +170,6 @@ def test_criteria_share_a_pass_and_name_their_columns(vocabulary, model):
     assert scores[f'ask_llm/{name}'] == pytest.approx(
       score['ask_llm'], rel=1e-5
     )
-
-
-def test_yes_no_reads_only_those_rows():
-  states = jnp.ones((1, 1, 2))
-  head = jnp.array([[1.0, 2.0, 0.5, 9.0], [0.0, 1.0, 0.5, 9.0]])
-  # logits 1, 3, 1, 18
-  both = ask_llm.log_prob_of_words(states, head, (0, 2), (1,))
-  expected = np.log(2 * np.e) - np.log(2 * np.e + np.exp(3))
-  assert float(both[0, 0]) == pytest.approx(expected, rel=1e-6)
-  full = ask_llm.log_prob_of_words(states, head, (3,))
-  assert float(full[0, 0]) == pytest.approx(0.0, abs=2e-6)
 
 
 def test_empty_text_has_no_score(vocabulary, model):

@@ -1,5 +1,6 @@
 """Drives scorers as the engine does, and a Llama to compare them with."""
 
+import json
 from typing import NamedTuple
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcurate.data.vocabulary import ByteVocabulary
+from jaxcurate.data.vocabulary_decoder import DecoderVocabulary
 from jaxcurate.models import decoder
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import ids as ids_lib
@@ -188,3 +190,53 @@ class WithBos(ByteVocabulary):
 @pytest.fixture(scope='session')
 def bos_vocabulary():
   return WithBos()
+
+
+CHAT_TEMPLATE = (
+  "{% for m in messages %}{{ '<|' + m['role'] + '|>' + m['content'] }}"
+  '<|end|>{% endfor %}'
+  '{% if add_generation_prompt %}<|assistant|>{% endif %}'
+)
+
+
+@pytest.fixture(scope='session')
+def chat_folder(tmp_path_factory):
+  """A byte-level BPE of 500 ids with a chat template, BOS and EOS.
+
+  'yes', 'no' and the digits are single tokens, as 'Yes' and ' yes' are.
+  """
+  from pydoc_data import topics
+
+  import tokenizers
+
+  folder = tmp_path_factory.mktemp('chat_vocabulary')
+  bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+  bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(
+    add_prefix_space=False
+  )
+  bpe.decoder = tokenizers.decoders.ByteLevel()
+  trainer = tokenizers.trainers.BpeTrainer(
+    vocab_size=495,
+    initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+    show_progress=False,
+  )
+  lines = '\n'.join(topics.topics.values()).splitlines(keepends=True)[:1500]
+  answers = ['yes\nno\nYes\n a yes, a no'] * 500
+  bpe.train_from_iterator([*lines, *answers], trainer)
+  bpe.add_special_tokens(
+    ['<|start|>', '<|end|>', '<|system|>', '<|user|>', '<|assistant|>']
+  )
+  bpe.save(str(folder / 'tokenizer.json'))
+  config = {
+    'add_bos_token': True,
+    'bos_token': '<|start|>',
+    'eos_token': '<|end|>',
+    'chat_template': CHAT_TEMPLATE,
+  }
+  (folder / 'tokenizer_config.json').write_text(json.dumps(config))
+  return folder
+
+
+@pytest.fixture(scope='session')
+def chat_vocabulary(chat_folder):
+  return DecoderVocabulary(chat_folder / 'tokenizer.json')
