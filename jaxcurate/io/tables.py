@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from etils import epath
+import ml_dtypes
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -30,7 +31,8 @@ def write_table(
   Args:
     path: the file.
     columns: name -> NumPy or Arrow array; NaN in a float column is stored as
-      null; a [N, D] array becomes a fixed-size list column.
+      null; a [N, D] array becomes a fixed-size list column, one of bfloat16
+      (which Parquet lacks) a column of 2 * D bytes.
     metadata: schema metadata, kept with the file.
   """
   arrays = {name: _to_arrow(column) for name, column in columns.items()}
@@ -43,6 +45,10 @@ def _to_arrow(column: Any) -> pa.Array | pa.ChunkedArray:
   if isinstance(column, pa.Array | pa.ChunkedArray):
     return column
   column = np.asarray(column)
+  if column.ndim == 2 and column.dtype == ml_dtypes.bfloat16:
+    raw = pa.py_buffer(np.ascontiguousarray(column).view(np.uint8))
+    width = column.shape[1] * column.dtype.itemsize
+    return pa.Array.from_buffers(pa.binary(width), len(column), [None, raw])
   if column.ndim == 2:
     flat = pa.array(np.ascontiguousarray(column).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, column.shape[1])

@@ -1,7 +1,7 @@
 """Blocks on their way to disk: consecutive ones are committed together.
 
-A chunk is full at 65,536 rows or when its time is up, and it never spans two
-files or a gap in one.
+A chunk is full at 65,536 rows or 256 MB, or when its time is up, and it never
+spans two files or a gap in one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from jaxcurate.scoring import forward
 from jaxcurate.scoring import parts as parts_lib
 
 MAX_ROWS = 65_536
+MAX_BYTES = 1 << 28  # of columns that wait: long vectors fill memory first
 
 
 class Block(NamedTuple):
@@ -46,7 +47,7 @@ class Chunk:
 
   def __init__(self, output: epath.PathLike, seconds: float):
     self._output, self._seconds = output, seconds
-    self._started = time.monotonic()
+    self._started, self._bytes = time.monotonic(), 0
     self._blocks: list[tuple[parts_lib.Part, dict[str, np.ndarray]]] = []
 
   def add(
@@ -80,7 +81,9 @@ class Chunk:
     }
     self._blocks.append((part, {**keys, **columns}))
     late = time.monotonic() - self._started > self._seconds
-    if part.end - self._blocks[0][0].start >= MAX_ROWS or late or part.last:
+    self._bytes += sum(column.nbytes for column in columns.values())
+    full = part.end - self._blocks[0][0].start >= MAX_ROWS
+    if full or self._bytes >= MAX_BYTES or late or part.last:
       self.commit()
 
   def commit(self) -> None:
@@ -104,7 +107,7 @@ class Chunk:
       name: _concatenated([own[name] for own in columns]) for name in columns[0]
     }
     parts_lib.commit(self._output, whole, joined)
-    self._blocks = []
+    self._blocks, self._bytes = [], 0
     self._started = now
 
 
@@ -119,12 +122,13 @@ def total(counts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _concatenated(arrays: list[np.ndarray]) -> np.ndarray:
   """Concatenation that lets blocks without any vector take others' width."""
-  width = max((a.shape[1] for a in arrays if a.ndim == 2), default=None)
-  if width is None:
+  if arrays[0].ndim == 1:
     return np.concatenate(arrays)
+  widest = max(arrays, key=lambda array: array.shape[1])
+  width, dtype = widest.shape[1], widest.dtype
   return np.concatenate(
     [
-      a if a.shape[1] == width else np.full((len(a), width), np.nan, np.float32)
+      a if a.shape[1] == width else np.full((len(a), width), np.nan, dtype)
       for a in arrays
     ]
   )

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from etils import epath
 import jax
+import ml_dtypes
 import numpy as np
 
 from jaxcurate.data import readers
@@ -226,9 +227,14 @@ def _by_document(
 
 
 def _stacked(vectors: list[np.ndarray | None]) -> np.ndarray:
-  """[N, D]; NaN where a document has no vector; D = 1 where none has."""
-  width = next((len(v) for v in vectors if v is not None), 1)
-  missing = np.full(width, np.nan, np.float32)
+  """[N, D]; NaN where a document has no vector; D = 1 where none has.
+
+  float32, or bfloat16 where the vectors are.
+  """
+  some = next((v for v in vectors if v is not None), np.zeros(1, np.float32))
+  narrow = getattr(some, 'dtype', None) == ml_dtypes.bfloat16
+  dtype = ml_dtypes.bfloat16 if narrow else np.float32
+  missing = np.full(len(some), np.nan, dtype)
   return np.array(
-    [missing if v is None else v for v in vectors], np.float32
-  ).reshape(len(vectors), width)
+    [missing if v is None else v for v in vectors], dtype
+  ).reshape(len(vectors), len(some))

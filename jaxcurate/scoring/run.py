@@ -119,6 +119,9 @@ def score(
       scratch=first,
       output=output,
       scorers=scorers,
+      fitted={
+        s.features.name: params_of[s.features.name][1] for s in scorers if s.fit
+      },
       shard=shard,
       num_shards=num_shards,
     )

@@ -171,8 +171,9 @@ def _cost(
   parts: list[parts_lib.Part],
 ) -> float:
   """Floating-point operations of all updates and scores, counted once."""
-  largest = max(parts, key=lambda part: part.num_rows)
-  _, features = next(vectors.batches(scratch, largest, name))
+  _, features = next(
+    batch for part in parts for batch in vectors.batches(scratch, part, name)
+  )
   size = len(features['mask'])
   batches = sum(-(-part.num_rows // size) for part in parts)
   per_batch = flops.count_flops(summary.score, state, features)
@@ -239,9 +240,7 @@ def _write_part(
   keys = ['id', 'domain', 'num_tokens']
   path = epath.Path(scratch) / part.name
   table = tables.read_parquet(path, [*keys, *kept])
-  columns: dict[str, Any] = {
-    name: table.column(name) for name in keys
-  }
+  columns: dict[str, Any] = {name: table.column(name) for name in keys}
   for index, scorer in enumerate(scorers):
     if scorer.summary is None:
       columns |= {name: table.column(name) for name in scorer.columns}
@@ -250,9 +249,7 @@ def _write_part(
     found = {
       name: np.full(len(table), np.nan, np.float32) for name in scorer.columns
     }
-    for rows, features in vectors.batches(
-      scratch, part, scorer.features.name
-    ):
+    for rows, features in vectors.batches(scratch, part, scorer.features.name):
       for name, values in score(states[index], features).items():
         found[name][rows] = np.asarray(values)[: len(rows)]
     columns |= found

@@ -81,6 +81,6 @@ def from_column(
   if not pa.types.is_fixed_size_binary(array.type):
     width = array.type.list_size
     return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
-  width = array.type.byte_width // ml_dtypes.bfloat16.dtype.itemsize
+  width = array.type.byte_width // 2  # bytes of a bfloat16
   numbers = np.frombuffer(array.buffers()[1], ml_dtypes.bfloat16)
   return numbers.reshape(-1, width)[array.offset : array.offset + len(array)]

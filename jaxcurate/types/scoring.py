@@ -49,6 +49,8 @@ class Features(NamedTuple):
     combine: outputs of one document's examples, name -> [num_examples, ...]
       float32 -> dict name -> scalar or vector of the document.
     max_segments: S, most examples in a row; each costs a decoder position.
+    rows: rows per device and batch that suit the pass; None leaves it to the
+      device.
     column: take 'embedding' from this column of the input rows instead of
       running a network; the fields above are then unused.
   """
@@ -61,6 +63,7 @@ class Features(NamedTuple):
   combine: Callable[[dict[str, np.ndarray]], dict[str, Any]]
   max_segments: int = 16
   column: str | None = None
+  rows: int | None = None
 
 
 class Summary(NamedTuple):
@@ -68,17 +71,20 @@ class Summary(NamedTuple):
 
   Features of documents arrive as a dict of [B, ...] arrays with
   'embedding' [B, D] float32, 'id_hash' [B, 2] uint32 (high, low) and 'mask'
-  [B] bool.
+  [B] bool. Where the pass gives bfloat16 embeddings they are kept as such
+  until here, two bytes a number.
 
   Attributes:
     sample_size: how many documents (those with the smallest keyed id hash)
-      `init` wants to see.
-    init: (sample features, num_documents) -> state.
+      `init` wants to see; 0 for none.
+    init: (sample features, num_documents) -> state. The features have one more
+      entry, 'fitted', where the scorer has a `fit`: what that returned.
     update: (state, features) -> state; None when one look at the sample is
       enough. Pure JAX; masked rows change nothing.
     merge: (state, state) -> state of the union; both begin from one `init`.
     score: (state, features) -> dict column -> [B] float32.
     diagnose: state -> dict of plain numbers for the manifest.
+    finish: state -> state, once after the whole corpus, or None.
   """
 
   sample_size: int
@@ -87,6 +93,7 @@ class Summary(NamedTuple):
   merge: Callable[[State, State], State]
   score: Callable[[State, Batch], dict[str, jax.Array]]
   diagnose: Callable[[State], dict[str, Any]]
+  finish: Callable[[State], State] | None = None
 
 
 class FitTools(NamedTuple):

@@ -1,11 +1,12 @@
 """Blocks become chunks: full, late, at the end of a file, or at the end."""
 
+import ml_dtypes
 import numpy as np
 import pytest
 
 from jaxcurate.data import readers
 from jaxcurate.io import tables
-from jaxcurate.scoring import chunks, parts
+from jaxcurate.scoring import chunks, parts, vectors
 from jaxcurate.types import Document
 
 
@@ -67,6 +68,29 @@ def test_a_chunk_has_at_most_so_many_rows(tmp_path):
   assert spans(tmp_path) == []
   add(chunk, block(chunks.MAX_ROWS - 1, rows=1))
   assert spans(tmp_path) == [('a', 0, chunks.MAX_ROWS)]
+
+
+def test_a_chunk_has_at_most_so_many_bytes(tmp_path, monkeypatch):
+  monkeypatch.setattr(chunks, 'MAX_BYTES', 8 * 10 * 4)
+  chunk = chunks.Chunk(tmp_path, 1e9)
+  for start in (0, 4, 8):
+    add(chunk, block(start), width=10)  # 160 bytes each
+  assert spans(tmp_path) == [('a', 0, 8)]
+  add(chunk, block(12), width=10)
+  assert spans(tmp_path) == [('a', 0, 8), ('a', 8, 16)]
+
+
+def test_bfloat16_stays_bfloat16_beside_a_block_without_vectors(tmp_path):
+  chunk = chunks.Chunk(tmp_path, 1e9)
+  add(chunk, block(0), width=1)
+  values = np.full((4, 3), 1.5, ml_dtypes.bfloat16)
+  chunk.add(block(4, last=True), {'x': values}, {})
+  [part] = parts.committed(tmp_path)
+  found = vectors.from_column(
+    tables.read_parquet(tmp_path / part.name).column('x')
+  )
+  assert found.dtype == ml_dtypes.bfloat16
+  assert np.isnan(found[:4]).all() and (found[4:] == 1.5).all()
 
 
 def test_a_block_without_any_vector_takes_the_width_of_others(tmp_path):

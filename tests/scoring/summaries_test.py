@@ -1,5 +1,6 @@
 """Summaries: fitted over chunks and hosts, saved as they go, merged."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -130,6 +131,83 @@ def test_a_summary_that_looks_once(toy, corpus, tmp_path):
   found = column(tmp_path / 'out')
   assert len(found) == 60 and np.isfinite(list(found.values())).all()
   assert not list((tmp_path / 'scratch').glob('summary-*'))
+
+
+def test_a_summary_that_needs_a_fit_and_no_sample(toy, corpus, tmp_path):
+  scorer = toy.above()
+  seen = []
+
+  def init(features, num_documents):
+    seen.append(set(features))
+    return {
+      'total': features['fitted']['start'],
+      'documents': np.float32(num_documents),
+      'sample': np.zeros(0, np.float32),
+    }
+
+  scorer = scorer._replace(
+    summary=scorer.summary._replace(sample_size=0, init=init)
+  )
+  first_pass(toy, corpus, tmp_path / 'scratch', [scorer])
+  base = np.array([500.0, 20.0], np.float32)
+  finish(
+    tmp_path / 'scratch',
+    tmp_path / 'out',
+    [scorer],
+    fitted={'sums': {'start': base}, 'other pass': {}},
+  )
+  assert seen == [{'fitted'}]
+  found = column(tmp_path / 'out')
+  next((tmp_path / 'scratch').glob('summary-*')).unlink()
+  finish(tmp_path / 'scratch', tmp_path / 'plain', [toy.above()])
+  plain = column(tmp_path / 'plain')
+  shifts = [found[i] - plain[i] for i in found]
+  assert np.ptp(shifts) < 1e-4 and abs(shifts[0]) > 1e-3
+
+
+def test_finish_runs_once_after_the_whole_corpus(toy, corpus, tmp_path):
+  scorer = toy.above()
+  twice = scorer._replace(
+    summary=scorer.summary._replace(
+      finish=lambda state: {
+        **state,
+        'total': state['total'] * np.float32([2, 1]),
+      }
+    )
+  )
+  columns = []
+  for name, own in (('once', scorer), ('twice', twice)):
+    first_pass(toy, corpus, tmp_path / name, [own])
+    finish(tmp_path / name, tmp_path / f'out-{name}', [own])
+    columns.append(column(tmp_path / f'out-{name}'))
+  differences = {round(columns[0][i] - columns[1][i], 3) for i in columns[0]}
+  assert len(differences) == 1
+  assert differences.pop() > 1
+
+
+def test_bfloat16_vectors_are_kept_at_two_bytes(toy, corpus, tmp_path):
+  features = toy.sums()
+
+  def apply(params, batch, num_segments):
+    found = features.apply(params, batch, num_segments)['embedding']
+    many = jnp.concatenate([found, jnp.ones((*found.shape[:2], 510))], axis=-1)
+    return {'embedding': many.astype(jnp.bfloat16)}
+
+  def update(state, batch):
+    assert batch['embedding'].dtype == jnp.float32
+    total = batch['mask'].astype(jnp.float32) @ batch['embedding'][:, :2]
+    return {**state, 'total': state['total'] + total}
+
+  combine = lambda out: {'embedding': out['embedding'][0]}  # noqa: E731
+  scorer = toy.above(features._replace(apply=apply, combine=combine))
+  scorer = scorer._replace(summary=scorer.summary._replace(update=update))
+  first_pass(toy, corpus, tmp_path / 'scratch', [scorer])
+  finish(tmp_path / 'scratch', tmp_path / 'out', [scorer])
+  known = [v for v in column(tmp_path / 'out').values() if v is not None]
+  assert len(known) == 60 and np.ptp(known) > 1
+  for part in parts.committed(tmp_path / 'scratch'):
+    stored = tables.read_parquet(tmp_path / 'scratch' / part.name, ['sums'])
+    assert stored.nbytes == part.num_rows * 512 * 2
 
 
 def test_documents_without_vectors_have_no_score(toy, corpus, tmp_path):
