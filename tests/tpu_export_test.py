@@ -44,13 +44,14 @@ DECODER_CONFIG = decoder.DecoderConfig(
   num_layers=1,
   dtype='bfloat16',
 )
-DECODER_ONLY: set[str] = set()  # scorers that refuse an encoder
+DECODER_ONLY = {'deita'}  # scorers that refuse an encoder
 SETTINGS = {
   'ask_llm': {'max_length': 256},
   'perplexity': {'max_length': 128},
   'rho': {'max_length': 128},
   'color_filter': {'max_length': 128},
   'embedding_similarity': {'max_length': 128},
+  'deita': {'max_length': 256},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
 }
