@@ -17,8 +17,8 @@ from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
+from jaxcurate.models import load
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.models import t5
 from jaxcurate.train import loop, optimizers, text
 from jaxcurate.train.program import StepSettings
 from jaxcurate.train.progress import Plan
@@ -42,7 +42,7 @@ def run(
   output: str,
   methods: Sequence[Callable[..., Weighting]],
   steps: int,
-  network: t5.T5Config | None = None,
+  network: load.Config | None = None,
   model: str | None = None,
   vocabulary: str | None = None,
   selection: str | None = None,
@@ -125,7 +125,7 @@ def run(
   if words.size > start.config.vocab_size:
     raise UserError(
       f'the vocabulary {start.vocabulary} has {words.size} ids, but the network'
-      f' only {start.config.vocab_size} (T5Config.vocab_size)'
+      f' only {start.config.vocab_size} (vocab_size of its config)'
     )
   open_documents = functools.partial(
     inputs_lib.open_documents,
