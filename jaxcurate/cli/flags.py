@@ -29,7 +29,8 @@ FLAGS = {
   'task_module': Flag('importable Python module that registers the task'),
   'split': Flag('split of the task'),
   'format': Flag(
-    'jsonl, parquet, text or tfrecord (default: by the extension of each file)'
+    'json, jsonl, parquet, text, tfrecord or tsv (default: by the extension of'
+    ' each file)'
   ),
   'text_field': Flag('column of the text (default "text")'),
   'id_field': Flag('column of the id (default "id"; made up when missing)'),

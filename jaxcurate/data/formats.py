@@ -6,7 +6,14 @@ import functools
 import posixpath
 import re
 
-from jaxcurate.data import read_parquet, read_text, streams, tfrecord
+from jaxcurate.data import (
+  read_json,
+  read_parquet,
+  read_text,
+  read_tsv,
+  streams,
+  tfrecord,
+)
 from jaxcurate.data.files import File
 from jaxcurate.data.rows import Fields, Plan, Raw
 from jaxcurate.io.errors import UserError
@@ -14,8 +21,9 @@ from jaxcurate.io.errors import UserError
 _EXTENSIONS = {
   '.jsonl': 'jsonl',
   '.ndjson': 'jsonl',
-  '.json': 'jsonl',
+  '.json': 'json',
   '.parquet': 'parquet',
+  '.tsv': 'tsv',
   '.txt': 'text',
   '.md': 'text',
   '.tfrecord': 'tfrecord',
@@ -60,6 +68,18 @@ def format_of(path: str) -> str | None:
   return _EXTENSIONS.get(suffix)
 
 
+def fits(path: str, format: str | None) -> bool:
+  """Whether a file of a folder is one to read; None takes every known format.
+
+  >>> fits('a.json', 'jsonl'), fits('a.json', 'text'), fits('a.exe', None)
+  (True, False, False)
+  """
+  found = format_of(path)
+  if found is None or format is None:
+    return found is not None
+  return format == found or {format, found} == {'json', 'jsonl'}
+
+
 def sources_of(
   files: Sequence[File], fields: Fields, format: str | None = None
 ) -> list[Source]:
@@ -101,6 +121,10 @@ def _source(file: File, kind: str, fields: Fields) -> Source:
   prefix = f'{name}:'
   if kind == 'jsonl':
     read = functools.partial(read_text.read_jsonl, path)
+  elif kind == 'json':
+    read = functools.partial(read_json.read_json, path)
+  elif kind == 'tsv':
+    read = functools.partial(read_tsv.read_tsv, path, fields)
   elif kind == 'parquet':
     read = functools.partial(read_parquet.read_parquet, path, fields)
   else:

@@ -6,8 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxcurate.data import streams
-from jaxcurate.data.rows import Bad, Fields, Plan, Raw
+from jaxcurate.data import cells, conversations, streams
+from jaxcurate.data.cells import Bad
+from jaxcurate.data.rows import Fields, Plan, Raw
 
 _BATCH_ROWS = 1024
 
@@ -27,13 +28,16 @@ def read_parquet(
         yield 0, _damage(error)
       return
     present = file.schema_arrow.names
-    columns = [name for name in fields if name is not None and name in present]
+    asked = [fields.text, fields.id, fields.domain, fields.vector]
+    if fields.turns:
+      asked += conversations.COLUMNS
+    columns = [name for name in dict.fromkeys(asked) if name in present]
     row = 0
     for group in range(file.num_row_groups):
       end = row + file.metadata.row_group(group).num_rows
       if not _wants_any(plan, row, end):
         pass
-      elif fields.text not in present:
+      elif not columns or (fields.text not in present and not fields.turns):
         nothing = dict.fromkeys(present)  # names what there is instead
         yield from ((i, nothing) for i in range(row, end) if plan(i)[0])
       else:
@@ -65,8 +69,10 @@ def _batch_rows(
     if wanted:
       part = batch.slice(row - start, until - row)
       values = [_values(part.column(name)) for name in part.schema.names]
-      for offset, cells in enumerate(zip(*values, strict=True)):
-        yield row + offset, dict(zip(part.schema.names, cells, strict=True))
+      for offset, found in enumerate(zip(*values, strict=True)):
+        bad = next((value for value in found if isinstance(value, Bad)), None)
+        raw = bad or dict(zip(part.schema.names, found, strict=True))
+        yield row + offset, raw
     row = until
 
 
@@ -92,4 +98,14 @@ def _values(column: pa.Array) -> list[Any]:
       cell.values.to_numpy(zero_copy_only=False) if cell.is_valid else None
       for cell in column
     ]
-  return column.to_pylist()
+  try:
+    return column.to_pylist()
+  except UnicodeDecodeError:  # in the turns of a conversation
+    return [_value(cell) for cell in column]
+
+
+def _value(cell: pa.Scalar) -> Any:
+  try:
+    return cell.as_py()
+  except UnicodeDecodeError as error:
+    return cells.invalid_utf8(error)

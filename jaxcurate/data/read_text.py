@@ -1,10 +1,12 @@
 """JSON Lines and plain text files as raw rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 import json
+from typing import Any
 
-from jaxcurate.data import rows, streams
-from jaxcurate.data.rows import Bad, Plan, Raw
+from jaxcurate.data import cells, streams
+from jaxcurate.data.cells import Bad
+from jaxcurate.data.rows import Plan, Raw
 from jaxcurate.io.errors import UserError
 
 
@@ -14,9 +16,16 @@ def read_jsonl(path: str, plan: Plan) -> Iterator[tuple[int, Raw]]:
   The row number is the 0-based line number; blank lines are no rows. Damage
   in a compressed file is one bad row, the last.
   """
+  yield from parse_lines(streams.chunks(path), plan)
+
+
+def parse_lines(
+  content: Iterable[bytes], plan: Plan
+) -> Iterator[tuple[int, Raw]]:
+  """`read_jsonl` of a file's content, in chunks."""
   row, until, wanted = -1, 0, False
   try:
-    for row, line in enumerate(streams.lines(streams.chunks(path))):
+    for row, line in enumerate(streams.lines(content)):
       if not line or line.isspace():
         continue
       if row >= until:
@@ -57,18 +66,27 @@ def parse_json(line: bytes) -> Raw:
   try:
     value = json.loads(line.decode('utf-8').removeprefix('\ufeff'))
   except UnicodeDecodeError as error:
-    return rows.invalid_utf8(error)
+    return cells.invalid_utf8(error)
   except RecursionError:
     return Bad('broken JSON', 'nested too deeply')
   except ValueError as error:
     return Bad('broken JSON', f'{error}{_array_hint(line)}')
-  if not isinstance(value, dict):
-    kind = type(value).__name__
-    return Bad('row not an object', f'it is a {kind}{_array_hint(line)}')
-  return value
+  return row_of(value, _array_hint(line))
+
+
+def row_of(value: Any, hint: str = '') -> Raw:
+  """A parsed JSON value as a row.
+
+  Args:
+    value: parsed, or already `Bad`.
+    hint: what to do if it is no row.
+  """
+  if isinstance(value, (dict, Bad)):
+    return value
+  return Bad('row not an object', f'it is a {type(value).__name__}{hint}')
 
 
 def _array_hint(line: bytes) -> str:
   if not line.lstrip().startswith(b'['):
     return ''
-  return '; a file that is one array becomes JSON Lines by jq -c ".[]"'
+  return '; a file that is one array is read by --format=json'

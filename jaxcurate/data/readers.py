@@ -196,8 +196,9 @@ def open_corpus(
   vector_field: str | None = None,
   on_bad_row: str = 'stop',
   format: str | None = None,
+  turns: bool = False,
 ) -> Corpus:
-  """A corpus of files: JSON Lines, Parquet, text, TFRecord or TFDS folders.
+  """A corpus of files: JSON, TSV, Parquet, text, TFRecord or TFDS folders.
 
   Args:
     patterns: globs, files, folders and fsspec URLs (gs://, s3://, hf://), each
@@ -208,19 +209,17 @@ def open_corpus(
     domain_field: column of the domain; may be missing.
     vector_field: column of precomputed vectors, None when not needed.
     on_bad_row: 'stop' or 'skip'.
-    format: 'jsonl', 'parquet', 'text' or 'tfrecord'; by extension where None.
+    format: one of `formats.FORMATS`; by extension where None.
+    turns: whether conversations and instructions are read as such.
 
   Raises:
     UserError: nothing matches a pattern, or an extension is unknown.
   """
   found = files.find_files(
     patterns,
-    lambda path: (
-      (formats.format_of(path) == format or format is None)
-      and formats.format_of(path) is not None
-    ),
+    lambda path: formats.fits(path, format),
   )
-  fields = Fields(text_field, id_field, domain_field, vector_field)
+  fields = Fields(text_field, id_field, domain_field, vector_field, turns)
   sources = formats.sources_of(found, fields, format)
   return Corpus(tuple(found), tuple(sources), fields, on_bad_row)
 

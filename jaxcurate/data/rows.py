@@ -10,28 +10,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcurate.data import cells, conversations
+from jaxcurate.data.cells import Bad
 from jaxcurate.types import Document
 
 
-class Bad(NamedTuple):
-  """A raw row that is not a document.
+class Fields(NamedTuple):
+  """Which columns a document is made of.
 
   Attributes:
-    reason: short and fixed; skipped rows are counted by it.
-    detail: what is wrong with this one.
+    text, id, domain: names of columns.
+    vector: likewise, of precomputed vectors; None when not needed.
+    turns: whether rows that are conversations or instructions are read as such
+      (see `conversations`); their text is then what all turns say.
   """
-
-  reason: str
-  detail: str = ''
-
-
-class Fields(NamedTuple):
-  """Names of the columns that a document is made of."""
 
   text: str = 'text'
   id: str = 'id'
   domain: str = 'domain'
   vector: str | None = None
+  turns: bool = False
 
 
 Raw = dict[str, Any] | Bad
@@ -68,21 +66,14 @@ def to_row(
   >>> to_row({'body': 'a b'}, Fields(), 'x.jsonl:0').reason
   'missing text field'
   """
-  if fields.text not in raw:
-    present = ', '.join(sorted(map(str, raw))) or 'none'
-    return Bad(
-      'missing text field', f'no {fields.text!r}; fields present: {present}'
-    )
-  text = _string(raw[fields.text])
+  turns = conversations.to_turns(raw) if fields.turns else None
+  if isinstance(turns, Bad):
+    return turns
+  text = _text(raw, fields) if turns is None else conversations.text_of(turns)
   if isinstance(text, Bad):
     return text
-  if text is None or isinstance(text, int):
-    found = 'null' if text is None else 'int'
-    return Bad('text not a string', f'{fields.text!r} is {found}')
-  if not text or text.isspace():
-    return Bad('empty', 'the text is empty or whitespace only')
-  row_id = _string(raw.get(fields.id))
-  domain = _string(raw.get(fields.domain))
+  row_id = cells.string(raw.get(fields.id))
+  domain = cells.string(raw.get(fields.domain))
   for name, value in ((fields.id, row_id), (fields.domain, domain)):
     if isinstance(value, Bad):
       return Bad(f'bad {name}', f'{name!r}: {value.reason}, {value.detail}')
@@ -96,6 +87,7 @@ def to_row(
     text,
     None if domain is None else str(domain),
     vector,
+    turns,
   )
 
 
@@ -116,31 +108,20 @@ def to_vector(value: Any, width: int | None) -> np.ndarray | Bad:
   return vector
 
 
-def _string(value: Any) -> str | int | Bad | None:
-  """A clean string, an integer or None; bytes are decoded as UTF-8."""
-  if isinstance(value, bytes):
-    try:
-      value = value.decode('utf-8')
-    except UnicodeDecodeError as error:
-      return invalid_utf8(error)
-  if isinstance(value, str):
-    if '\0' in value:
-      return Bad('NUL byte', f'at character {value.index(chr(0))}')
-    if not value.isascii():  # a flag of the string, so this is free
-      try:
-        value.encode('utf-8')
-      except UnicodeEncodeError as error:
-        found = f'lone surrogate U+{ord(value[error.start]):04X}'
-        return Bad('invalid unicode', f'{found} at character {error.start}')
-    return value
-  if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-    return int(value)
-  if value is None:
-    return None
-  return Bad('text not a string', f'it is {type(value).__name__}')
-
-
-def invalid_utf8(error: UnicodeDecodeError) -> Bad:
-  """The reason for bytes that are not UTF-8."""
-  byte = error.object[error.start]
-  return Bad('invalid UTF-8', f'byte 0x{byte:02x} at byte {error.start}')
+def _text(raw: Mapping[str, Any], fields: Fields) -> str | Bad:
+  if fields.text not in raw:
+    present = ', '.join(sorted(map(str, raw))) or 'none'
+    also = ' and no conversation' if fields.turns else ''
+    return Bad(
+      'missing text field',
+      f'no {fields.text!r}{also}; fields present: {present}',
+    )
+  text = cells.string(raw[fields.text])
+  if isinstance(text, Bad):
+    return text
+  if text is None or isinstance(text, int):
+    found = 'null' if text is None else 'int'
+    return Bad('text not a string', f'{fields.text!r} is {found}')
+  if not text or text.isspace():
+    return Bad('empty', 'the text is empty or whitespace only')
+  return text

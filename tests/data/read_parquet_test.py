@@ -111,3 +111,33 @@ def test_truncated_and_missing_column(tmp_path):
   path.write_bytes(path.read_bytes()[:-20])
   with pytest.raises(UserError, match=r'a\.parquet:0: corrupt'):
     rows_of(path)
+
+
+def test_conversations_are_read_when_asked_for(tmp_path):
+  turns = [{'role': 'user', 'content': 'Hé'}, {'role': 'gpt', 'content': 'b'}]
+  table = pa.table({'messages': [turns, None], 'text': [None, 'plain']})
+  pq.write_table(table, tmp_path / 'a.parquet')
+  first, second = open_corpus([str(tmp_path)], turns=True).rows()
+  assert first.turns == (('user', 'Hé'), ('assistant', 'b'))
+  assert (second.text, second.turns) == ('plain', None)
+
+
+def test_columns_that_hold_no_conversation(tmp_path):
+  pq.write_table(pa.table({'body': ['a', 'b']}), tmp_path / 'a.parquet')
+  corpus = open_corpus([str(tmp_path)], turns=True, on_bad_row='skip')
+  (block,) = corpus.blocks(block_rows=9)
+  assert block.skipped == {'missing text field': 2}
+
+
+def test_invalid_utf8_in_a_turn_is_one_bad_row(tmp_path):
+  good, bad = b'good', b'bad \xff'
+  contents = pa.array([good, bad, good]).cast(pa.binary())
+  contents = pa.Array.from_buffers(pa.string(), 3, contents.buffers())
+  roles = pa.array(['user'] * 3)
+  structs = pa.StructArray.from_arrays([roles, contents], ['role', 'content'])
+  lists = pa.ListArray.from_arrays(pa.array([0, 1, 2, 3]), structs)
+  pq.write_table(pa.table({'messages': lists}), tmp_path / 'a.parquet')
+  corpus = open_corpus([str(tmp_path)], turns=True, on_bad_row='skip')
+  (block,) = corpus.blocks(block_rows=9)
+  assert [document.text for document in block.rows] == ['good', 'good']
+  assert block.skipped == {'invalid UTF-8': 1}

@@ -5,7 +5,6 @@ from jaxcurate.data.rows import (
   Bad,
   Fields,
   everything,
-  invalid_utf8,
   to_row,
   to_vector,
 )
@@ -90,9 +89,6 @@ def test_places_of_bad_characters():
     'invalid UTF-8',
     'byte 0xe9 at byte 2',
   )
-  with pytest.raises(UnicodeDecodeError) as error:
-    b'\xff'.decode()
-  assert invalid_utf8(error.value).reason == 'invalid UTF-8'
 
 
 def test_good_rows_can_always_be_encoded_and_hashed():
@@ -138,3 +134,21 @@ def test_the_plan_for_everything():
   wanted, until = everything(5)
   assert wanted
   assert until > 10**12
+
+
+def test_turns_where_they_are_asked_for():
+  raw = {'prompt': 'Hi', 'completion': 'Ho', 'id': 'a'}
+  assert to_row(raw, FIELDS, 'f:0').reason == 'missing text field'
+  fields = Fields(turns=True)
+  turns = (('user', 'Hi'), ('assistant', 'Ho'))
+  expected = Document('a', 'Hi\n\nHo', None, None, turns)
+  assert to_row(raw, fields, 'f:0') == expected
+  # What the turns say is the text, whatever stands in the column.
+  assert to_row({**raw, 'text': 'x'}, fields, 'f:0') == expected
+  assert to_row({'text': 'x'}, fields, 'f:0') == Document('f:0', 'x', None)
+  assert to_row({'prompt': ''}, fields, 'f:0') == (
+    'missing text field',
+    "no 'text' and no conversation; fields present: prompt",
+  )
+  empty = {**raw, 'completion': ''}
+  assert to_row(empty, fields, 'f:0').reason == 'empty turn'
