@@ -44,7 +44,7 @@ DECODER_CONFIG = decoder.DecoderConfig(
   num_layers=1,
   dtype='bfloat16',
 )
-DECODER_ONLY = {'deita'}  # scorers that refuse an encoder
+DECODER_ONLY = {'deita', 'nuggets'}  # scorers that refuse an encoder
 SETTINGS = {
   'ask_llm': {'max_length': 256},
   'perplexity': {'max_length': 128},
@@ -52,6 +52,7 @@ SETTINGS = {
   'color_filter': {'max_length': 128},
   'embedding_similarity': {'max_length': 128},
   'deita': {'max_length': 256},
+  'nuggets': {'max_length': 128},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
 }
