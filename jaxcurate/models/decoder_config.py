@@ -60,7 +60,7 @@ class DecoderConfig:
   norm_offset: bool = False
   post_norms: bool = False
   scale_embeddings: bool = False
-  query_pre_attn_scalar: float | None = None
+  query_pre_attn_scalar: int | None = None
   rope: Rope = Rope()  # noqa: RUF009 (frozen)
   local_rope: Rope | None = None
   window: int | None = None

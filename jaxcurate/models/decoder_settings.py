@@ -74,7 +74,7 @@ def read(values: Mapping[str, Any]) -> DecoderConfig:
     raise ValueError(
       f'the activation is {activation!r}, known: {", ".join(_ACTIVATIONS)}'
     )
-  scalar = float(said['query_pre_attn_scalar']) if gemma else None
+  scalar = int(said['query_pre_attn_scalar']) if gemma else None
   num_heads, num_layers = said['num_attention_heads'], said['num_hidden_layers']
   full, local = rope_settings.read(
     said, two=gemma, theta=1e6 if gemma else 10_000.0

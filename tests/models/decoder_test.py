@@ -27,7 +27,7 @@ FAMILIES = {
     'scale_embeddings': True,
     'tied_head': True,
     'activation': 'gelu',
-    'query_pre_attn_scalar': 12.0,
+    'query_pre_attn_scalar': 12,
     'window': 3,
     'window_pattern': (True, False),
     'rope': Rope(1e6),

@@ -110,7 +110,8 @@ def test_stop_ids_end_a_row(model):
 def test_draws_follow_the_softmax(model):
   network, params = model
   ids = jnp.asarray([[3, 4, 5, 6]])
-  states = network.decode(params, None, None, ids, jnp.ones_like(ids))
+  decode = jax.jit(network.decode)
+  states = decode(params, None, None, ids, jnp.ones_like(ids))
   logits = states[0, -1] @ network.head(params)
   trials = 2000
   found, _ = generate.continue_rows(

@@ -267,7 +267,7 @@ def test_a_config_of_no_family(make_decoder_config, strong, tmp_path):
   for changes in (
     {'norm_offset': True},
     {'qk_norm': True, 'qkv_bias': True},
-    {'query_pre_attn_scalar': 5.0},
+    {'query_pre_attn_scalar': 5},
     {'window': 3, 'window_pattern': (True, False)},
   ):
     config = make_decoder_config(**changes)
