@@ -17,7 +17,16 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 
+import types  # noqa: E402
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+import numpy as np  # noqa: E402
 import pytest  # noqa: E402
+
+from jaxcurate.models import mesh as mesh_lib  # noqa: E402
+from jaxcurate.ops import segments  # noqa: E402
+from jaxcurate.types import Features, Scorer, Summary  # noqa: E402
 
 _SHARED = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'data'
 
@@ -84,3 +93,101 @@ def tiny_model(small_vocabulary, tmp_path_factory) -> pathlib.Path:
     str(small_vocabulary),
   )
   return folder
+
+
+# Scorers small enough to check by hand.
+
+WIDTH = 24  # tokens per window
+
+
+def _examples(documents, tokens):
+  del documents
+  return [
+    [
+      {'encoder': np.array(document[i : i + WIDTH], np.int32)}
+      for i in range(0, len(document), WIDTH)
+    ]
+    for document in tokens
+  ]
+
+
+def sums(name='sums', traced=None):
+  """Features: scaled sum of the tokens and their number, per window."""
+
+  def apply(params, batch, num_segments):
+    if traced is not None:
+      traced.append(len(batch['encoder_segment_ids']))
+    ids = batch['encoder_segment_ids']
+    real = (ids > 0).astype(jnp.float32)
+    tokens = batch['encoder_input_tokens'] * params['scale']
+    total = segments.segment_sum(tokens * real, ids, num_segments)
+    count = segments.segment_sum(real, ids, num_segments)
+    return {'embedding': jnp.stack([total, count], axis=-1)}
+
+  return Features(
+    name=name,
+    examples=_examples,
+    encoder_length=WIDTH,
+    decoder_length=0,
+    apply=apply,
+    combine=lambda out: {'embedding': out['embedding'].sum(axis=0)},
+  )
+
+
+def mean(column='mean', features=None):
+  """Scorer: mean scaled token of a document."""
+  return Scorer(
+    columns={column: 'tokens'},
+    features=features or sums(),
+    score=lambda out: {column: out['embedding'][0] / out['embedding'][1]},
+  )
+
+
+def above(features=None, sample_size=5):
+  """Scorer with a summary: a document's mean minus that of the corpus."""
+
+  def update(state, batch):
+    mask = batch['mask'].astype(jnp.float32)
+    return {**state, 'total': state['total'] + mask @ batch['embedding']}
+
+  def score(state, batch):
+    own = batch['embedding'][:, 0] / jnp.maximum(batch['embedding'][:, 1], 1)
+    return {'above': own - state['total'][0] / state['total'][1]}
+
+  summary = Summary(
+    sample_size=sample_size,
+    init=lambda sample, num_documents: {
+      'total': jnp.zeros(2),
+      'documents': jnp.float32(num_documents),
+      'sample': jnp.sort(sample['embedding'][:, 0]),
+    },
+    update=update,
+    merge=lambda a, b: {**a, 'total': a['total'] + b['total']},
+    score=score,
+    diagnose=lambda state: {
+      'documents': float(state['documents']),
+      'sample': np.asarray(state['sample']).tolist(),
+    },
+  )
+  return Scorer(
+    columns={'above': 'tokens above the mean'},
+    features=features or sums(),
+    summary=summary,
+  )
+
+
+def one_device():
+  return mesh_lib.make_mesh(None, jax.devices()[:1])
+
+
+@pytest.fixture(scope='session')
+def toy():
+  """sums, mean, above, PARAMS, WIDTH and one_device() of this file."""
+  return types.SimpleNamespace(
+    sums=sums,
+    mean=mean,
+    above=above,
+    params={'scale': jnp.float32(0.5)},
+    width=WIDTH,
+    one_device=one_device,
+  )

@@ -17,9 +17,9 @@ import pytest
 
 import jaxcurate
 from jaxcurate.data.vocabulary import load_vocabulary
-from jaxcurate.models import decoder, t5
+from jaxcurate.models import decoder, forward, t5
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.scoring import fitting, forward
+from jaxcurate.scoring import fitting
 from jaxcurate.types import Document
 
 PACKAGE = pathlib.Path(jaxcurate.__file__).parent

@@ -25,12 +25,11 @@ import numpy as np
 
 from jaxcurate.data import readers
 from jaxcurate.data.vocabulary import load_vocabulary
-from jaxcurate.models import load
+from jaxcurate.models import forward, load
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops import kernel_density, lsh, ranks
 from jaxcurate.scorers import density, density_references, embedding
-from jaxcurate.scoring import forward
 from jaxcurate.types import Scorer
 
 BATCH = 4096  # documents per call, as in the engine

@@ -27,11 +27,11 @@ import workloads
 
 from jaxcurate.data import readers
 from jaxcurate.data.vocabulary import load_vocabulary
+from jaxcurate.models import forward
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.models.t5 import T5Config, for_scoring, make_network
 from jaxcurate.ops.flops import count_flops, count_matmul_flops
 from jaxcurate.scorers import answers, ask_llm
-from jaxcurate.scoring import forward
 from jaxcurate.types import Document, Scorer
 
 ON_CPU = jax.default_backend() == 'cpu'

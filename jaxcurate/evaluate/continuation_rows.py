@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcurate.scoring import forward
+from jaxcurate.models import forward
 
 Pair = tuple[Sequence[int], Sequence[int]]  # a context and a continuation
 

@@ -13,13 +13,13 @@ import tqdm
 
 from jaxcurate.evaluate import continuation_rows
 from jaxcurate.evaluate.continuation_rows import Pair, Shape
+from jaxcurate.models import forward
 from jaxcurate.ops import greedy
-from jaxcurate.scoring import forward
 from jaxcurate.types import Batch, Features, Network, Params
 
 # Logits are the largest array of a pass; so many tokens have them at a time.
 _CHUNK_TOKENS = 1024
-# Tokens of one device batch, padding included: as `scoring.forward` has them.
+# Tokens of one device batch, padding included: as `models.forward` has them.
 _CPU_TOKENS, _ACCELERATOR_TOKENS = 1024, 32_768
 _BATCHES_PER_CALL = 16  # the bar moves after each call
 

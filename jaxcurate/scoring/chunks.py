@@ -13,7 +13,7 @@ from etils import epath
 import numpy as np
 
 from jaxcurate.data import readers
-from jaxcurate.scoring import forward
+from jaxcurate.models import forward
 from jaxcurate.scoring import parts as parts_lib
 
 MAX_ROWS = 65_536

@@ -24,7 +24,8 @@ import numpy as np
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import chunks, forward, overlap
+from jaxcurate.models import forward
+from jaxcurate.scoring import chunks, overlap
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.scoring.chunks import Block
 from jaxcurate.types import Document, Features, Scorer, Vocabulary

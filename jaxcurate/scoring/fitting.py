@@ -20,7 +20,7 @@ from safetensors import numpy as safetensors_numpy
 
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import forward
+from jaxcurate.models import forward
 from jaxcurate.train import fit as fit_lib
 from jaxcurate.types import Document, Features, FitTools, Params, Scorer
 

@@ -10,10 +10,10 @@ import pytest
 
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.data.vocabulary_decoder import DecoderVocabulary
-from jaxcurate.models import decoder
+from jaxcurate.models import decoder, forward
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import ids as ids_lib
-from jaxcurate.scoring import fitting, forward
+from jaxcurate.scoring import fitting
 
 
 class Driver(NamedTuple):

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from jaxcurate.data.vocabulary import ByteVocabulary
-from jaxcurate.models import decoder, t5
+from jaxcurate.models import decoder, forward, t5
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import log_ratio
 from jaxcurate.scorers import lamdas, likelihood, perplexity, prefix_tuning
-from jaxcurate.scoring import fitting, forward
+from jaxcurate.scoring import fitting
 from jaxcurate.types import Document, Prefix
 
 VOCABULARY = ByteVocabulary()

@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
+from jaxcurate.models import forward
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.scoring import forward
 
 
 def examples(lengths, seed=0):
