@@ -24,6 +24,7 @@ WIDTH = 8_192  # LESS, appendix; TRAK's own range is 2^12 to 2^15
 # Rows of a tile. A CPU's cache holds 256 x 8,192 float32; an accelerator wants
 # few large products.
 _CPU_ROWS, _ACCELERATOR_ROWS = 256, 8_192
+_LARGE = 1 << 22  # numbers of a leaf that is not worth copying
 # Of the self-test: a false alarm in a billion runs of its 10 comparisons.
 _NUM_ERRORS = 7
 _CHECK_WIDTH, _CHECK_EXAMPLES = 4_096, 4
@@ -43,8 +44,8 @@ def project(
 
   Args:
     gradients: pytree of [B, ...] float arrays, one entry per example. The sign
-      of a number depends on the seed, on its leaf's place among the leaves and
-      on its own place in the leaf: not on B, nor on the devices.
+      of a number depends on the seed and on its place in the tree: not on B,
+      nor on the devices.
     seed: in [0, 2^32).
     width: K >= 1.
     dtype: what numbers are rounded to before they are multiplied; sums are
@@ -60,15 +61,14 @@ def project(
   >>> sorted(set(project(one, seed=0, width=16)[0].tolist()))
   [-0.25, 0.25]
   """
-  leaves = jax.tree.leaves(gradients)
-  if not leaves or width < 1:
+  parts = _joined(jax.tree.leaves(gradients))
+  if not parts or width < 1:
     raise ValueError(
-      f'{len(leaves)} arrays to project to width {width}, expected at least 1'
+      f'{len(parts)} arrays to project to width {width}, expected at least 1'
     )
-  total_BxK = jnp.zeros((len(leaves[0]), width), jnp.float32)
-  for stream, leaf in enumerate(leaves):
-    flat_BxP = leaf.reshape(len(leaf), math.prod(leaf.shape[1:]))
-    total_BxK = _add_leaf(total_BxK, flat_BxP, seed, stream, dtype)
+  total_BxK = jnp.zeros((len(parts[0]), width), jnp.float32)
+  for stream, part_BxP in enumerate(parts):
+    total_BxK = _add_part(total_BxK, part_BxP, seed, stream, dtype)
   return total_BxK / np.sqrt(width)
 
 
@@ -88,10 +88,23 @@ def check_projection(dtype: Any = jnp.float32) -> None:
   _check(jax.default_backend(), np.dtype(dtype))
 
 
-def _add_leaf(
+def _joined(leaves: list[Any]) -> list[Array]:
+  """Leaves as [B, P]: small ones side by side, large ones by themselves.
+
+  Each part is a loop to compile, and seconds of it.
+  """
+  flat = [
+    jnp.reshape(leaf, (len(leaf), math.prod(leaf.shape[1:]))) for leaf in leaves
+  ]
+  small = [leaf for leaf in flat if leaf.shape[1] < _LARGE]
+  large = [leaf for leaf in flat if leaf.shape[1] >= _LARGE]
+  return [*([jnp.concatenate(small, axis=1)] if small else []), *large]
+
+
+def _add_part(
   total_BxK: Array, flat_BxP: Array, seed: int, stream: int, dtype: Any
 ) -> Array:
-  """Adds one leaf's share, tile by tile."""
+  """Adds the share of some numbers, tile by tile."""
   width, size = total_BxK.shape[1], flat_BxP.shape[1]
   most = _CPU_ROWS if jax.default_backend() == 'cpu' else _ACCELERATOR_ROWS
   rows = min(most, -(-size // GROUP) * GROUP)

@@ -20,11 +20,13 @@ def gradients(rows=3, seed=0):
   }
 
 
-def matrix(gradients, width, seed=SEED):
+def matrix(gradients, width, seed=SEED, large=1 << 22):
   """The whole sign matrix in float64, from NumPy's own words."""
   rows = []
-  for stream, leaf in enumerate(jax.tree.leaves(gradients)):
-    size = leaf[0].size
+  sizes = [leaf[0].size for leaf in jax.tree.leaves(gradients)]
+  small = sum(size for size in sizes if size < large)
+  parts = [small, *(size for size in sizes if size >= large)]
+  for stream, size in enumerate(part for part in parts if part):
     groups = -(-size // 64)
     shape = (groups, width)
     counter = (
@@ -64,6 +66,16 @@ def test_by_hand():
 def test_against_the_matrix_written_out():
   tree = gradients()
   expected = flat(tree) @ matrix(tree, 48) / np.sqrt(48)
+  np.testing.assert_allclose(project(tree), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize('large', [50, 1])
+def test_large_leaves_are_projected_by_themselves(monkeypatch, large):
+  monkeypatch.setattr(projection, '_LARGE', large)
+  tree = gradients()
+  order = ['b', 'a', 'w'] if large == 50 else ['a', 'b', 'w']
+  moved = {str(place): tree[name] for place, name in enumerate(order)}
+  expected = flat(moved) @ matrix(moved, 48, large=large) / np.sqrt(48)
   np.testing.assert_allclose(project(tree), expected, atol=1e-5)
 
 
