@@ -49,7 +49,7 @@ FLAGS = {
   'mesh': Flag('devices, e.g. "data=4,model=2" (default: all on data)'),
   'dtype': Flag('activations: "float32" or "bfloat16" (default: by device)'),
   'seed': Flag('seed of everything random', int),
-  'by': Flag('score column to sample by'),
+  'by': Flag('score column; several of a judge\'s targets as "a,b"'),
   'budget': Flag(
     '0.2 = share of documents, 1000 = documents, 5000000t = tokens, 0.2t ='
     ' share of tokens'
@@ -59,11 +59,23 @@ FLAGS = {
     ' (default 1)',
     float,
   ),
+  'targets': Flag(
+    'learn a judge from these: a score folder, or JSON Lines or Parquet with'
+    ' ids and labels (column --by)'
+  ),
+  'pairs': Flag(
+    'learn a judge from these: JSON Lines or Parquet with id_a, id_b and the'
+    ' probability that a is better'
+  ),
   'selection': Flag('folder that `jaxcurate sample` wrote'),
   'anchors': Flag(
     'a small trusted corpus, for methods that learn from one', str, True
   ),
   'reference': Flag('a second model, for methods that compare two'),
+  'turns': Flag(
+    'read instructions and conversations as turns, for methods that need them',
+    bool,
+  ),
   'exclude_anchors': Flag(
     'leave documents out that are also in --anchors', bool
   ),
@@ -71,6 +83,17 @@ FLAGS = {
   'steps': Flag('optimizer steps in all', int),
   'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
   'eval_input': Flag('held-out corpus (default: 1 %% of the input)', str, True),
+  'tasks': Flag(
+    'downstream tasks instead of --input, e.g. arc_easy,mmlu; "choices" for all'
+    ' of multiple choice',
+    lambda names: names.split(','),
+  ),
+  'benchmarks': Flag('folder of the files of --tasks'),
+  'run_code': Flag(
+    'run programs that the model writes, on this machine, within limits of time'
+    ' and memory: for the tasks humaneval and mbpp',
+    bool,
+  ),
   'title': Flag('title of the page'),
   'baseline': Flag('run to compare with (default "uniform")'),
 }
@@ -82,7 +105,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
     'Scores every document of a corpus with one or several methods.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'anchors',
-     'exclude_anchors', 'reference', 'fitted', 'mesh', 'dtype', 'seed'),
+     'turns', 'exclude_anchors', 'reference', 'fitted', 'mesh', 'dtype',
+     'seed'),
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
@@ -91,11 +115,14 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'train': (
     'Trains a model on a corpus, weighting every example.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'anchors',
-     'steps', 'schedule_steps', 'eval_input', 'mesh', 'dtype', 'seed'),
+     'targets', 'pairs', 'by', 'steps', 'schedule_steps', 'eval_input', 'mesh',
+     'dtype', 'seed'),
   ),
   'evaluate': (
-    'Held-out loss per document and perplexity per domain of a model.',
-    (*_CORPUS, 'output', 'model', 'vocabulary', 'mesh', 'dtype', 'seed'),
+    'Held-out loss per document and perplexity per domain of a model, or its'
+    ' results on downstream tasks.',
+    (*_CORPUS, 'tasks', 'benchmarks', 'run_code', 'output', 'model',
+     'vocabulary', 'mesh', 'dtype', 'seed'),
   ),
   'report': (
     'One self-contained page from score, selection and training folders.',
@@ -119,7 +146,9 @@ _EXAMPLES = {
     --output=model""",
   'evaluate': r"""
   jaxcurate evaluate --model=model/model --input=held_out.jsonl \
-    --output=evaluated""",
+    --output=evaluated
+  jaxcurate evaluate --model=model/model --tasks=arc_easy,mmlu \
+    --benchmarks=benchmarks --output=downstream""",
   'report': r"""
   jaxcurate report --input=scores --input=kept --input=model --output=report""",
   'demo': r"""
@@ -204,6 +233,7 @@ def parse_run(
   *,
   kind: str | None = None,
   methods: Sequence[str] = (),
+  run: str | None = None,
 ) -> None:
   """Composes and parses the whole run of a command.
 
@@ -213,8 +243,9 @@ def parse_run(
     bindings: 'NAME = value' of the --gin. flags.
     kind: folder of the named methods, None when the command has none.
     methods: their names.
+    run: file under runs/, where it is not named as the command is.
   """
-  files = [f'runs/{command}.gin', *flags.gin_file]
+  files = [f'runs/{run or command}.gin', *flags.gin_file]
   text = macro_lines(flags, command)
   model = getattr(flags, 'model', None)
   if model is not None and _is_network(model, command):

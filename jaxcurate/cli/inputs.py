@@ -38,6 +38,7 @@ def open_documents(
   domain_field: str,
   on_bad_row: str,
   vector_field: str | None = None,
+  turns: bool = False,
   format: str | None = None,
   task_module: str | None = None,
 ) -> readers.Corpus:
@@ -49,6 +50,7 @@ def open_documents(
     split: of the task.
     text_field, id_field, domain_field, vector_field: columns.
     on_bad_row: 'stop' or 'skip'.
+    turns: read conversations and instructions of files as turns.
     format: of the inputs; None goes by the extension of each file.
     task_module: Python module that registers the task.
 
@@ -77,6 +79,7 @@ def open_documents(
     domain_field=domain_field,
     vector_field=vector_field,
     on_bad_row=on_bad_row,
+    turns=turns,
     format=format,
   )
 

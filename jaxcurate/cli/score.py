@@ -57,6 +57,7 @@ def run(
   id_field: str = 'id',
   domain_field: str = 'domain',
   on_bad_row: str = 'stop',
+  turns: bool = False,
   mesh: str | None = None,
   dtype: str | None = None,
   block_rows: int | None = None,
@@ -84,6 +85,7 @@ def run(
     split: its split.
     text_field, id_field, domain_field: columns.
     on_bad_row: 'stop' or 'skip'.
+    turns: read conversations and instructions as turns.
     mesh: devices of this host, e.g. 'data=4,model=2'.
     dtype: of activations; None chooses by device.
     block_rows: rows packed together; None chooses by device. Part of the
@@ -117,6 +119,7 @@ def run(
     id_field=id_field,
     domain_field=domain_field,
     on_bad_row=on_bad_row,
+    turns=turns,
   )
   open_corpus = functools.partial(
     open_documents, inputs=inputs, task=task, task_module=task_module
@@ -157,6 +160,7 @@ def run(
     **_settings(methods, loaded, corpus, template, dtype),
     'anchors': score_methods.digest(trusted),
     'exclude_anchors': exclude_anchors,
+    'turns': turns,
     'reference': reference,
   }
   if any(scorer.fit for scorer in scorers):

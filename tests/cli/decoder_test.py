@@ -74,4 +74,4 @@ def test_its_export_is_evaluated_and_scores(trained, run, corpus, tmp_path):
   # The same likelihood but for windows' first tokens and the end of a text.
   weights = table.num_tokens - 1
   mean = np.average(found, weights=weights)
-  assert abs(mean - expected['loss']) < 0.05 * mean
+  assert abs(mean - expected['eval/loss']) < 0.05 * mean
