@@ -93,7 +93,7 @@ def make_tools(mesh: jax.sharding.Mesh, seed: int) -> FitTools:
   """
 
   def outputs(
-    features: Features, params: Params, examples: Sequence[Mapping]
+    features: Features, params: Params, examples: Sequence[dict]
   ) -> dict[str, np.ndarray]:
     run = forward.Forward(features, params, mesh)
     return run(forward.prepare(features, examples))

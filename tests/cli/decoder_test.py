@@ -39,7 +39,8 @@ def trained(corpus, small_vocabulary, tmp_path_factory):
       '--gin.optimizers.make_optimizer.name="adamw"',
       '--gin.optimizers.make_optimizer.warmup_steps=1',
       '--gin.optimizers.make_optimizer.learning_rate=0.02',
-      '--gin.optimizers.make_optimizer.schedule="constant"', '--gin.train.run.holdout_share=0.2',
+      '--gin.optimizers.make_optimizer.schedule="constant"',
+      '--gin.train.run.holdout_share=0.2',
     ]
   )  # fmt: skip
   return folder / 'out'
