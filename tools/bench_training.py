@@ -23,7 +23,7 @@ import numpy as np
 import peers
 import workloads
 
-from jaxcurate.models.t5 import make_network
+from jaxcurate.models.t5 import for_training, make_network
 from jaxcurate.train import optimizers, state, step
 from jaxcurate.types import Network, Weighting
 from jaxcurate.weightings import adapt, uniform
@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   config = workloads.read_config(
     flags.model, dtype='float32' if ON_CPU else 'bfloat16'
   )
-  network = make_network(config)
+  network = make_network(for_training(config))
   params = jax.jit(network.init)(jax.random.key(0))
   batch = workloads.full_batch(
     flags.rows, flags.encoder_length, flags.decoder_length

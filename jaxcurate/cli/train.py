@@ -206,7 +206,7 @@ def run(
     flush=True,
   )
   state = loop.train(
-    network=start.network,
+    network=load.for_training(start),
     batches=batches,
     optimizer=train_parts.make_optimizer(optimizer, schedule_steps),
     weighting=weighting,

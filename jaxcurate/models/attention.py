@@ -8,11 +8,10 @@ import functools
 
 from flax import linen as nn
 import jax
-from jax import lax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxcurate.models import layers, softmax
+from jaxcurate.models import attention_blocks, layers, softmax
 from jaxcurate.models.softmax import MASKED
 
 # Shorter weights fit into the cache all at once.
@@ -32,8 +31,8 @@ class Attention(nn.Module):
   (q W_q)(x W_k)^T = (q W_q W_k^T) x^T, and P (x W_v) = (P x) W_v. It is exact
   and replaces 2 L D H K multiply-adds by 2 T H L D.
 
-  With `blocked`, long self-attention goes row by row and head by head, so that
-  the weights stay in a CPU's cache between the two products; inference only.
+  With `blocked`, long self-attention goes row by row and head by head where
+  dropout is off; with `recomputed`, in training too (`attention_blocks`).
   """
 
   embed_dim: int
@@ -42,6 +41,7 @@ class Attention(nn.Module):
   dtype: str
   dropout_rate: float
   blocked: bool = False
+  recomputed: bool = False
 
   def setup(self) -> None:
     """Declares the parameters."""
@@ -80,6 +80,9 @@ class Attention(nn.Module):
     """
     T, L = x_BxTxD.shape[1], source_BxLxD.shape[1]
     D, K = self.embed_dim, self.head_dim
+    blocked = self.recomputed or (self.blocked and deterministic)
+    if bias is not None and prefix is None and blocked and T >= _BLOCKED_FROM:
+      return self._in_blocks(x_BxTxD, source_BxLxD, mask, bias, deterministic)
     query = self._heads(self.query(x_BxTxD))
     absorbed = prefix is None and T * D * (L + K) < L * K * (D + T)
     if absorbed:
@@ -90,10 +93,6 @@ class Attention(nn.Module):
       weight_by, mix_by = 'bhtk,bhlk->bhtl', 'bhtl,bhlk->bhtk'
       keys = self._heads(self.key(source_BxLxD))
       values = self._heads(self.value(source_BxLxD))
-    blocked = self.blocked and deterministic and T >= _BLOCKED_FROM
-    if bias is not None and prefix is None and blocked:
-      mixed = _by_row_and_head(query, keys, values, bias, mask)
-      return self.out(mixed.swapaxes(1, 2).reshape(*x_BxTxD.shape[:2], -1))
     score = jnp.einsum(
       weight_by, query, keys, preferred_element_type=jnp.float32
     )
@@ -113,6 +112,30 @@ class Attention(nn.Module):
       mixed = jnp.einsum('bhtd,dhk->bhtk', mixed, self._kernel(self.value))
     return self.out(mixed.swapaxes(1, 2).reshape(*x_BxTxD.shape[:2], -1))
 
+  def _in_blocks(
+    self,
+    x_BxTxD: Array,
+    source_BxLxD: Array,
+    mask: Array,
+    bias: Array,
+    deterministic: bool,
+  ) -> Array:
+    """Self-attention by `attention_blocks`."""
+    arrays = (
+      self.query(x_BxTxD),
+      self.key(source_BxLxD),
+      self.value(source_BxLxD),
+      bias,
+      mask,
+    )
+    if not self.recomputed:
+      return self.out(attention_blocks.mixture(*arrays))
+    drop = None
+    if not deterministic:
+      shape = (len(x_BxTxD), self.num_heads, 1, source_BxLxD.shape[1])
+      drop = self.dropout(jnp.ones(shape), deterministic=False)
+    return self.out(attention_blocks.recomputed_mixture(*arrays, drop))
+
   def _heads(self, x: Array) -> Array:
     # Heads before positions: batched products whose batch axes lead run 1.1
     # (two rows of 512) to 1.4 times (one row) as fast on a CPU.
@@ -123,35 +146,8 @@ class Attention(nn.Module):
     return dense.matrix().reshape(-1, self.num_heads, self.head_dim)
 
 
-def _by_row_and_head(
-  query_BxHxTxK: Array,
-  keys_BxHxLxK: Array,
-  values_BxHxLxK: Array,
-  bias_HxTxL: Array,
-  mask: Array,
-) -> Array:
-  """The softmax mixture of `Attention`, one [T, L] block at a time."""
-  B, H, T, K = query_BxHxTxK.shape
-  mask_BxTxL = jnp.broadcast_to(mask, (B, 1, *bias_HxTxL.shape[1:]))[:, 0]
-
-  def block(index: Array) -> Array:
-    b, h = index // H, index % H
-    score = jnp.matmul(
-      query_BxHxTxK[b, h],
-      keys_BxHxLxK[b, h].T,
-      preferred_element_type=jnp.float32,
-    )
-    score = jnp.where(mask_BxTxL[b], score + bias_HxTxL[h], MASKED)
-    weight = jnp.exp(score - jnp.max(score, -1, keepdims=True))
-    mixed = weight.astype(values_BxHxLxK.dtype) @ values_BxHxLxK[b, h]
-    total = jnp.sum(weight, -1, keepdims=True)
-    return (mixed / total).astype(mixed.dtype)
-
-  return lax.map(block, jnp.arange(B * H)).reshape(B, H, T, K)
-
-
 def blocks_pay() -> bool:
-  """Whether `blocked` is faster here where no gradient is taken.
+  """Whether `blocked` is faster here, and `recomputed` in training.
 
   Blocks of attention stay in a CPU's cache (docs/benchmarks.md); accelerators
   want the large products that a config has by default.

@@ -31,6 +31,8 @@ class T5Config:
       accelerator it compiles faster; on a CPU it costs a tenth of the speed.
     blocked_attention: compute long self-attention block by block: faster on a
       CPU (`t5.for_scoring`), slower elsewhere and where gradients are taken.
+    recomputed_attention: the same where gradients are taken, which compute the
+      blocks again (`t5.for_training`).
     projection_dim: width of Sentence-T5's dense layer after pooling, or None.
   """
 
@@ -52,6 +54,7 @@ class T5Config:
   remat: bool = False
   scan_layers: bool = False
   blocked_attention: bool = False
+  recomputed_attention: bool = False
   projection_dim: int | None = None
 
   def __post_init__(self):

@@ -87,6 +87,13 @@ def for_scoring(model: LoadedModel) -> types.Network:
   )
 
 
+def for_training(model: LoadedModel) -> types.Network:
+  """The network as it runs fastest where gradients are taken."""
+  if isinstance(model.config, decoder.DecoderConfig):
+    return model.network
+  return t5.make_network(t5.for_training(model.config))
+
+
 def export_huggingface(
   path: str | pathlib.Path,
   params: types.Params,

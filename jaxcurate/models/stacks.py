@@ -198,6 +198,7 @@ def _attention(config: T5Config, name: str) -> attention.Attention:
     config.dtype,
     config.dropout_rate,
     config.blocked_attention,
+    config.recomputed_attention,
     name=name,
   )
 

@@ -22,12 +22,19 @@ from jaxcurate.models import prefix as prefixes
 from jaxcurate.models.config import T5Config
 from jaxcurate.ops import pool as pool_ops
 
-__all__ = ['T5Config', 'for_scoring', 'make_network']
+__all__ = ['T5Config', 'for_scoring', 'for_training', 'make_network']
 
 
 def for_scoring(config: T5Config) -> T5Config:
   """The config that runs fastest where no gradient is taken."""
   return dataclasses.replace(config, blocked_attention=attention.blocks_pay())
+
+
+def for_training(config: T5Config) -> T5Config:
+  """The config that runs fastest where gradients are taken."""
+  return dataclasses.replace(
+    config, recomputed_attention=attention.blocks_pay()
+  )
 
 
 def make_network(config: T5Config) -> types.Network:

@@ -74,12 +74,13 @@ def _log_prob(
   head_DxV: Array, chunk: tuple[Array, Array | np.ndarray]
 ) -> tuple[Array, Array]:
   states_BxTxD, targets_BxT = chunk
-  logits_BxTxV = jnp.einsum(
-    'btd,dv->btv',
-    states_BxTxD,
+  B, T, D = states_BxTxD.shape
+  # Two matrices, for the sake of the head's gradient (see `layers.Dense`).
+  logits_BxTxV = jnp.dot(
+    states_BxTxD.reshape(-1, D),
     head_DxV.astype(states_BxTxD.dtype),
     preferred_element_type=jnp.float32,
-  )
+  ).reshape(B, T, -1)
   log_normaliser_BxT = jax.nn.logsumexp(logits_BxTxV, axis=-1)
   # A compare and a sum, not a gather: with V sharded, a gather would first
   # collect the logits from all devices.

@@ -82,10 +82,12 @@ def make_train_step(
     result = gradient_fn(state, batch, key)
     # The smallest normal number: a batch without targets gives 0, not NaN.
     divisor = jnp.maximum(result.sums[normaliser], jnp.finfo(jnp.float32).tiny)
+    norm = optax.global_norm(result.gradients) / divisor
+    # Every update waits for all gradients, by way of the norm: otherwise XLA
+    # would copy the parameters, lest it overwrites some that are still read.
+    scale = jnp.where(norm >= 0, 1 / divisor, jnp.nan)
     gradients = jax.tree.map(
-      lambda g, p: (g / divisor).astype(p.dtype),
-      result.gradients,
-      state.params,
+      lambda g, p: (g * scale).astype(p.dtype), result.gradients, state.params
     )
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
@@ -102,7 +104,7 @@ def make_train_step(
       )
     metrics = {
       **_metrics(result, divisor, batch),
-      'gradient_norm': optax.global_norm(gradients),
+      'gradient_norm': norm,
       'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
     }
     return new_state, metrics

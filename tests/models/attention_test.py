@@ -107,7 +107,7 @@ def test_few_queries_form_no_keys(module, params):
       if eqn.primitive.name == 'dot_general'
     ]
 
-  keys = (2, 20, H * K)
+  keys = (2 * 20, H * K)
   assert keys in dot_shapes(30)
   assert keys not in dot_shapes(1)
 
@@ -180,28 +180,60 @@ def test_masks_by_hand():
   ]
 
 
-def test_blocks_give_the_same_states_and_loss():
-  config = t5.T5Config(
-    vocab_size=64,
-    embed_dim=16,
-    num_heads=2,
-    head_dim=8,
-    mlp_dim=32,
-    num_encoder_layers=2,
-    num_decoder_layers=1,
-  )
-  plain = t5.make_network(config)
-  blocked = t5.make_network(dataclasses.replace(config, blocked_attention=True))
-  params = jax.tree.map(lambda x: 3 * x, plain.init(jax.random.key(0)))
+LONG = t5.T5Config(
+  vocab_size=64,
+  embed_dim=16,
+  num_heads=2,
+  head_dim=8,
+  mlp_dim=32,
+  num_encoder_layers=2,
+  num_decoder_layers=1,
+)
+
+
+@pytest.fixture
+def long_rows():
   tokens = jax.random.randint(jax.random.key(1), (3, 140), 3, 64)
   segments = jnp.where(jnp.arange(140) < 90, 1, 2) * jnp.ones((3, 1), int)
-  segments = segments.at[1, 100:].set(0)
-  found = [net.encode(params, tokens, segments) for net in (plain, blocked)]
-  real = np.asarray(segments > 0)
+  return tokens, segments.at[1, 100:].set(0)
+
+
+def _scaled_params(network):
+  return jax.tree.map(lambda x: 3 * x, network.init(jax.random.key(0)))
+
+
+@pytest.mark.parametrize('how', ['blocked_attention', 'recomputed_attention'])
+def test_blocks_give_the_same_states(how, long_rows):
+  plain = t5.make_network(LONG)
+  blocked = t5.make_network(dataclasses.replace(LONG, **{how: True}))
+  params = _scaled_params(plain)
+  found = [net.encode(params, *long_rows) for net in (plain, blocked)]
+  real = np.asarray(long_rows[1] > 0)
   np.testing.assert_allclose(
     np.asarray(found[1])[real], np.asarray(found[0])[real], rtol=1e-4, atol=1e-5
   )
-  assert 'scan' not in str(
-    jax.make_jaxpr(plain.encode)(params, tokens, segments)
-  )
-  assert 'scan' in str(jax.make_jaxpr(blocked.encode)(params, tokens, segments))
+  loops = []
+  for network in (plain, blocked):
+    jaxpr = str(jax.make_jaxpr(network.encode)(params, *long_rows))
+    loops.append('scan' in jaxpr or 'while' in jaxpr)
+  assert loops == [False, True]
+
+
+@pytest.mark.parametrize('dropout', [None, 5])
+def test_recomputed_blocks_give_the_same_gradient(dropout, long_rows):
+  tokens, segments = long_rows
+  key = None if dropout is None else jax.random.key(dropout)
+
+  def gradient(config):
+    network = t5.make_network(config)
+
+    def loss(params):
+      encoded = network.encode(params, tokens, segments, dropout_key=key)
+      return jnp.sum(jnp.where(segments[..., None] > 0, encoded, 0.0) ** 3)
+
+    return jax.jit(jax.grad(loss))(_scaled_params(network))
+
+  want = gradient(LONG)
+  found = gradient(dataclasses.replace(LONG, recomputed_attention=True))
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(want), strict=True):
+    np.testing.assert_allclose(a, b, atol=2e-5 * float(jnp.abs(b).max() + 1))

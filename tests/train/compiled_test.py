@@ -55,8 +55,8 @@ def test_adapt_costs_no_memory_and_a_thousandth_of_the_operations(batch):
     temp_bytes.append(compiled.memory_analysis().temp_size_in_bytes)
   assert flops[0] < flops[1] <= 1.001 * flops[0]
   assert xla_flops[0] < xla_flops[1] <= 1.001 * xla_flops[0]
-  # Room for the allocator's alignment; the states alone are 130 kB.
-  assert temp_bytes[1] <= temp_bytes[0] + 4096
+  # Room for the order of the work; the states alone are 130 kB, 0.8 % more.
+  assert temp_bytes[1] <= 1.001 * temp_bytes[0]
 
 
 def assert_lowers_for_tpu(step, *args):
