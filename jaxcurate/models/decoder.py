@@ -67,8 +67,8 @@ def make_network(config: DecoderConfig) -> types.Network:
       prefixes.check(prefix, prefix_shape, len(tokens_BxT))
     result: Any = module.apply(
       {'params': params},
-      tokens_BxT,
-      segment_ids_BxT,
+      jnp.asarray(tokens_BxT),
+      jnp.asarray(segment_ids_BxT),
       prefix,
       deterministic=dropout_key is None,
       rngs=None if dropout_key is None else {'dropout': dropout_key},
@@ -77,8 +77,8 @@ def make_network(config: DecoderConfig) -> types.Network:
 
   def decode(
     params: types.Params,
-    encoded: None,
-    encoder_segment_ids: None,
+    encoded: Array | None,
+    encoder_segment_ids: Array | None,
     decoder_input_tokens_BxT: Int[Array | np.ndarray, 'B T'],
     decoder_segment_ids_BxT: Int[Array | np.ndarray, 'B T'],
     *,

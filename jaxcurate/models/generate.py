@@ -173,21 +173,8 @@ def _continue_rows(
 ) -> tuple[Array, Array]:
   num_rows = len(tokens_BxT)
   head = functions.head(params)
-  if functions.encode is not None:
-    start = _begin_encoder_decoder(
-      functions.encode,
-      functions.decode,
-      params,
-      tokens_BxT,
-      segment_ids_BxT,
-      max_new_tokens,
-    )
-  elif functions.extend is not None:
-    start = _begin_decoder(
-      functions.extend, params, tokens_BxT, segment_ids_BxT, max_new_tokens
-    )
-  else:
-    raise ValueError('this network has neither an encoder nor a cache')
+  begin = _begin_decoder if functions.encode is None else _begin_encoder_decoder
+  start = begin(functions, params, tokens_BxT, segment_ids_BxT, max_new_tokens)
   blank = jnp.zeros((num_rows, max_new_tokens), jnp.int32)
 
   def choose(loop: _Loop) -> Array:
@@ -246,12 +233,14 @@ class _Start(NamedTuple):
 
 
 def _begin_decoder(
-  extend: Callable[..., tuple[Array, types.Prefix]],
+  functions: _Functions,
   params: types.Params,
   tokens_BxT: Array,
   segment_ids_BxT: Array,
   num_new: int,
 ) -> _Start:
+  if (extend := functions.extend) is None:
+    raise ValueError('this network has neither an encoder nor a cache')
   num_rows, length = tokens_BxT.shape
   states, cache = extend(params, tokens_BxT, segment_ids_BxT)
   is_real = segment_ids_BxT > 0
@@ -270,19 +259,19 @@ def _begin_decoder(
 
 
 def _begin_encoder_decoder(
-  encode: Callable[..., Array],
-  decode: Callable[..., Array],
+  functions: _Functions,
   params: types.Params,
   tokens_BxT: Array,
   segment_ids_BxT: Array,
   num_new: int,
 ) -> _Start:
-  encoded = encode(params, tokens_BxT, segment_ids_BxT)
+  assert functions.encode is not None, 'chosen by the caller'
+  encoded = functions.encode(params, tokens_BxT, segment_ids_BxT)
   ones = jnp.ones((len(tokens_BxT), num_new), jnp.int32)
 
   def state_at(tokens: Array, place: Array | int) -> Array:
     inputs = jnp.pad(tokens, ((0, 0), (1, 0)))[:, :-1]  # 0 starts a decoder
-    states = decode(params, encoded, segment_ids_BxT, inputs, ones)
+    states = functions.decode(params, encoded, segment_ids_BxT, inputs, ones)
     return jax.lax.dynamic_index_in_dim(states, place, 1, keepdims=False)
 
   def read(tokens: Array, step: Array, cache: None) -> tuple[Array, None]:
