@@ -55,9 +55,15 @@ FLAGS = {
     ' share of tokens'
   ),
   'threshold': Flag(
-    'lowest score that --method=threshold keeps; of lamdas the ratio'
-    ' (default 1)',
+    'lowest score that --method=threshold keeps, or where --method=uncertainty'
+    ' looks; of lamdas the ratio (default 1)',
     float,
+  ),
+  'exclude': Flag(
+    'leave out ids of a folder that `jaxcurate sample` wrote, or of labelled'
+    ' JSON Lines, Parquet or TSV files',
+    str,
+    True,
   ),
   'targets': Flag(
     'learn a judge from these: a score folder, or JSON Lines or Parquet with'
@@ -110,7 +116,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
-    ('input', 'output', 'by', 'budget', 'threshold', 'seed'),
+    ('input', 'output', 'by', 'budget', 'threshold', 'exclude', 'seed'),
   ),
   'train': (
     'Trains a model on a corpus, weighting every example.',

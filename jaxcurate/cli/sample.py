@@ -1,7 +1,8 @@
 """`jaxcurate sample`: score tables and a budget to a Selection."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
+import hashlib
 import math
 import time
 from typing import Any
@@ -11,13 +12,26 @@ import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import gin_files
+from jaxcurate.data import read_ids
 from jaxcurate.io import atomic, tables
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
+from jaxcurate.samplers import draw
 from jaxcurate.types import Candidates, ScoreTable, Selection
+
+_TRAIN = (
+  'next: jaxcurate train --model=models/tiny.gin --weighting=uniform'
+  ' --input=... --selection={output} --steps=1000 --output=model'
+)
+_NEXT = {
+  'uncertainty': 'next: label these documents; then jaxcurate train --model=...'
+  ' --targets=labels.jsonl --input=... --output=judge, and for more of them'
+  ' this command with --exclude={output}'
+}
+_WITH_LINE = ('threshold', 'uncertainty')  # methods that take --threshold
 
 
 def main(
@@ -38,6 +52,7 @@ def run(
   by: str | None,
   budget: str | None = None,
   threshold: float | None = None,
+  exclude: Sequence[str] = (),
   seed: int = 0,
   command: Sequence[str] = (),
 ) -> None:
@@ -50,7 +65,10 @@ def run(
     by: score column; None for the only one, or for a method that reads none.
     budget: see `samplers.budget.parse_budget`; None for a method that needs
       none.
-    threshold: see `samplers.threshold`; None for its own default.
+    threshold: see `samplers.threshold` and `samplers.uncertainty`; None for
+      their own default.
+    exclude: ids that are left out, see `data.read_ids`: a selection drawn
+      before, or files of labels.
     seed: of the draw.
     command: argv, for the manifest.
 
@@ -65,8 +83,10 @@ def run(
   [sample] = methods
   name = sample.__module__.rpartition('.')[2]
   options = {} if threshold is None else {'threshold': threshold}
-  if options and name != 'threshold':
-    raise UserError('--threshold is for --method=threshold; drop it')
+  if options and name not in _WITH_LINE:
+    raise UserError(
+      f'--threshold is for --method={" or ".join(_WITH_LINE)}; drop it'
+    )
   if budget is None and name != 'threshold':
     raise UserError(f'{name} needs a --budget, e.g. --budget=0.2')
   inputs = [inputs] if isinstance(inputs, str) else list(inputs)
@@ -78,11 +98,13 @@ def run(
   for folder, count in left_out.items():
     if count:
       print(f'{folder}: {count} ids are not in every table and were left out')
+  excluded = {id_ for path in exclude for id_ in read_ids.read_ids(path)}
   settings = {
     'method': name,
     'by': by,
     'budget': None if budget is None else str(budget),
     'threshold': threshold,
+    'exclude': _digest(excluded),
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
     **gin_files.settings([name]),
@@ -93,6 +115,7 @@ def run(
     print(f'{output}: already sampled with these settings')
     return
   candidates, without = to_candidates(table, by)
+  candidates, known = _leave_out(candidates, excluded)
   try:
     amount = None if budget is None else budget_lib.parse_budget(str(budget))
     selection = sample(seed, candidates, amount, **options)
@@ -106,7 +129,7 @@ def run(
       'command': list(command),
       'settings': settings,
       'inputs': inputs,
-      'skipped': {'no score': without, **_nonzero(left_out)},
+      'skipped': {'no score': without, **known, **_nonzero(left_out)},
       'cost': {
         'flops': 0.0,
         'seconds': time.monotonic() - started,
@@ -121,11 +144,9 @@ def run(
     f' ({kept["tokens"]:,} of {kept["tokens_in_all"]:,} tokens) by {name}'
     + (f' of {by}' if by else '')
     + (f'; {without} had no score' if without else '')
+    + ''.join(f'; {n} {why}' for why, n in known.items())
   )
-  print(
-    'next: jaxcurate train --model=models/tiny.gin --weighting=uniform'
-    f' --input=... --selection={output} --steps=1000 --output=model'
-  )
+  print(_NEXT.get(name, _TRAIN).format(output=output))
 
 
 def _column(inputs: Sequence[str], by: str | None, method: str) -> str | None:
@@ -173,6 +194,31 @@ def to_candidates(table: ScoreTable, by: str | None) -> tuple[Candidates, int]:
     unit=table.units[by] if by else '',
   )
   return candidates, len(table.id) - len(rows)
+
+
+def _leave_out(
+  candidates: Candidates, excluded: Set[str]
+) -> tuple[Candidates, dict[str, int]]:
+  """Candidates that are not excluded, and how many are.
+
+  Raises:
+    UserError: nothing is left.
+  """
+  if not excluded:
+    return candidates, {}
+  rows = np.flatnonzero([id_ not in excluded for id_ in candidates.id])
+  if not len(rows):
+    raise UserError(
+      '--exclude names every document with a score; nothing is left to sample'
+    )
+  count = len(candidates.id) - len(rows)
+  return draw.take_rows(candidates, rows), {'excluded': count}
+
+
+def _digest(ids: Set[str]) -> str | None:
+  """Short hash of a set of ids; None of none."""
+  text = '\n'.join(sorted(ids)).encode('utf-8', 'replace')
+  return hashlib.blake2b(text, digest_size=8).hexdigest() if ids else None
 
 
 def _kept(table: ScoreTable, selection: Selection) -> dict[str, Any]:
