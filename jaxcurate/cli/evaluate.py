@@ -1,4 +1,7 @@
-"""`jaxcurate evaluate`: a model's loss on every document of a corpus."""
+"""`jaxcurate evaluate`: a model's loss on every document of a corpus.
+
+With --tasks it is `evaluate_tasks` instead.
+"""
 
 import argparse
 from collections.abc import Sequence
@@ -7,8 +10,8 @@ import time
 from etils import epath
 import jax
 
+from jaxcurate.cli import evaluate_tasks, gin_files
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import row_shape, token_cache
 from jaxcurate.evaluate import held_out
@@ -36,6 +39,7 @@ def run(
   encoder_length: int = 512,
   max_segments: int = 8,
   format: str | None = None,
+  tasks: Sequence[str] = (),
   task: str | None = None,
   task_module: str | None = None,
   split: str = 'validation',
@@ -51,6 +55,7 @@ def run(
 
   Args:
     inputs: globs, files, folders or URLs; or `task` and `split`.
+    tasks: downstream tasks instead: `evaluate_tasks.run` is called.
     format, task_module: see `inputs.open_documents`.
     output: folder for eval.parquet and manifest.json.
     model: checkpoint folder, 'judge' or 'hf:owner/name'.
@@ -64,6 +69,11 @@ def run(
   Raises:
     UserError: whatever a user can put right.
   """
+  if tasks:
+    if inputs or task:
+      raise UserError('give either --tasks, or a corpus (--input or --task)')
+    gin_files.call(evaluate_tasks.run, command=command)
+    return
   if model is None:
     raise UserError('give --model: a checkpoint folder, e.g. OUTPUT/model')
   started = time.monotonic()
