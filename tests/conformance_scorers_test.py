@@ -20,7 +20,10 @@ from jaxcurate.io import tables
 from jaxcurate.models import decoder, partitioning, t5
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.models.decoder_config import DecoderConfig
+from jaxcurate.ops import rating
+from jaxcurate.scorers import rater
 from jaxcurate.scoring import run as scoring
+from jaxcurate.types import Head, HeadSettings
 
 ROOT = pathlib.Path(__file__).parent.parent
 SCORERS = [
@@ -59,12 +62,22 @@ def model_of(small_vocabulary):
   return make
 
 
+def head_of(network):
+  """A random head of a judge."""
+  settings = HeadSettings((), 'log P(yes)', rater.pooling_of(network), ngrams=2)
+  rng = np.random.default_rng(0)
+  shapes = rating.init(network.width, 1, settings.ngrams)
+  params = {name: rng.normal(size=a.shape) for name, a in shapes.items()}
+  return Head(settings, jax.tree.map(np.float32, params))
+
+
 def scorer_for(module, network, vocabulary, documents):
   """The scorer, given whatever else its `make` asks for by name."""
   offered = {
     'anchors': [d._replace(id=f'anchor-{d.id}') for d in documents[:4]],
     'sample': documents[4:12],
     'reference': network,
+    'head': head_of(network),
   }
   asked = inspect.signature(module.make).parameters
   given = {name: offered[name] for name in offered if name in asked}

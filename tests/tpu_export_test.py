@@ -19,8 +19,9 @@ import jaxcurate
 from jaxcurate.data.vocabulary import load_vocabulary
 from jaxcurate.models import decoder, forward, t5
 from jaxcurate.models import mesh as mesh_lib
+from jaxcurate.ops import rating
 from jaxcurate.scoring import fitting
-from jaxcurate.types import Document
+from jaxcurate.types import Document, Head, HeadSettings
 
 PACKAGE = pathlib.Path(jaxcurate.__file__).parent
 CONFIG = t5.T5Config(
@@ -53,6 +54,7 @@ SETTINGS = {
   'embedding_similarity': {'max_length': 128},
   'deita': {'max_length': 256},
   'nuggets': {'max_length': 128},
+  'rater': {},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
 }
@@ -83,7 +85,12 @@ def scorer_of(small_vocabulary):
   def make(name):
     module = importlib.import_module(f'jaxcurate.scorers.{name}')
     network = decoder_network if name in DECODER_ONLY else t5_network
-    given = {'reference': network, 'anchors': documents_of('An anchor. ', 2)}
+    settings = HeadSettings((), 'log P(yes)', 'mean', max_length=128, ngrams=2)
+    given = {
+      'reference': network,
+      'anchors': documents_of('An anchor. ', 2),
+      'head': Head(settings, rating.init(network.width, 1, settings.ngrams)),
+    }
     asked = inspect.signature(module.make).parameters
     made = module.make(
       network=network,

@@ -2,7 +2,7 @@
 
 `network` and `vocabulary` are the model's. A parameter `anchors` stands for
 --anchors, `reference` for the network of --reference, `sample` for documents
-drawn from the corpus itself.
+drawn from the corpus itself, `head` for the one beside the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from jaxcurate.cli import gin_files
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
 from jaxcurate.io.errors import UserError
+from jaxcurate.models import heads
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.types import Document, Scorer
 
@@ -119,6 +120,8 @@ def _arguments(name: str, asked: Any, given: Given) -> dict[str, Any]:
     own['reference'] = given.reference.network
   if 'sample' in asked:
     own['sample'] = given.sample()
+  if 'head' in asked:
+    own['head'] = heads.read(given.loaded.name)
   return own
 
 

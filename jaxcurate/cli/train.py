@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, train_parts
+from jaxcurate.cli import gin_files, train_judge, train_parts
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import row_shape, token_cache, token_part
 from jaxcurate.data import training as training_data
@@ -29,6 +29,11 @@ def main(
   flags: argparse.Namespace, bindings: Sequence[str], command: Sequence[str]
 ) -> None:
   """Parses the run and trains."""
+  if flags.targets or flags.pairs:
+    train_judge.main(flags, bindings, command)
+    return
+  if flags.by:
+    raise UserError('--by names a column of --targets or --pairs; give one')
   methods = [flags.weighting] if flags.weighting else []
   flags_lib.parse_run(
     flags, 'train', bindings, kind='weightings', methods=methods
@@ -122,11 +127,7 @@ def run(
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   start = train_parts.start_from(network, model, vocabulary, dtype)
   words = vocabularies.load_vocabulary(start.vocabulary)
-  if words.size > start.config.vocab_size:
-    raise UserError(
-      f'the vocabulary {start.vocabulary} has {words.size} ids, but the network'
-      f' only {start.config.vocab_size} (vocab_size of its config)'
-    )
+  vocabularies.check_fits(words, start.config.vocab_size)
   open_documents = functools.partial(
     inputs_lib.open_documents,
     format=format,

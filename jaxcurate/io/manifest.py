@@ -19,7 +19,7 @@ from jaxcurate.io.errors import UserError
 
 NAME = 'manifest.json'
 _BEGUN = 'settings.json'  # of work in progress, until the manifest is there
-KINDS = ('scores', 'selection', 'training', 'evaluation')
+KINDS = ('scores', 'selection', 'training', 'evaluation', 'judge')
 
 
 def write_manifest(folder: epath.PathLike, content: Mapping[str, Any]) -> None:
@@ -75,7 +75,7 @@ def read_manifest(
 def _command_of(kind: str | None) -> str:
   """The command that writes a kind."""
   commands: dict[str, str] = dict(
-    zip(KINDS, ('score', 'sample', 'train', 'evaluate'), strict=True)
+    zip(KINDS, ('score', 'sample', 'train', 'evaluate', 'train'), strict=True)
   )
   return commands.get(kind or '', '|'.join(commands.values()))
 

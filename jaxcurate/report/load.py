@@ -50,7 +50,7 @@ def load(
       name = _selection_name(folder)
       selection = tables.read_selection(folder)
       selections.append(artefacts.Kept(folder, name, content, selection))
-    else:
+    elif content['kind'] != 'judge':  # no run to compare with others
       runs.append(_read_run(folder, content))
   named = [(run.path, f'run {run.method!r} seed {run.seed}') for run in runs]
   _refuse_same_names(named)

@@ -7,6 +7,7 @@ per row, E = B * S examples, N documents, Q criteria, P prefix slots.
 """
 
 from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
+from jaxcurate.types.heads import Head, HeadSettings
 from jaxcurate.types.networks import (
   Batch,
   ChatVocabulary,
@@ -33,6 +34,8 @@ __all__ = [
   'Document',
   'Features',
   'FitTools',
+  'Head',
+  'HeadSettings',
   'Network',
   'Params',
   'Prefix',

@@ -34,8 +34,9 @@ def test_nothing_given_binds_nothing():
 def test_every_flag_has_a_macro_in_its_run_file():
   folder = gin_files.configs_folder() / 'runs'
   for command, (_, names) in flags_lib.COMMANDS.items():
-    lines = (folder / f'{command}.gin').read_text().splitlines()
-    macros = {line.partition(' = ')[0] for line in lines}
+    files = [command] + ['train_judge'] * (command == 'train')
+    text = '\n'.join((folder / f'{file}.gin').read_text() for file in files)
+    macros = {line.partition(' = ')[0] for line in text.splitlines()}
     if command == 'train':
       names = [name for name in names if name != 'model'] + ['network']
     assert {name.upper() for name in names} <= macros, command
