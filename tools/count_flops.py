@@ -97,6 +97,7 @@ def scoring_flops(
   batch = {
     'encoder_input_tokens': (rows, length),
     'encoder_segment_ids': (rows, length),
+    'encoder_is_text': (rows, length),
     'decoder_input_tokens': (rows, segments),
     'decoder_segment_ids': (rows, segments),
   }

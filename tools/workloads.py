@@ -23,7 +23,7 @@ class WordVocabulary:
   A class because `types.Vocabulary` is one.
   """
 
-  size, eos_id, unk_id = 32_000, 1, None
+  size, bos_id, eos_id, unk_id = 32_000, None, 1, None
 
   def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
     """Ids of the words."""

@@ -125,8 +125,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
      'dtype', 'seed'),
   ),
   'evaluate': (
-    'Held-out loss per document and perplexity per domain of a model, or its'
-    ' results on downstream tasks.',
+    'Held-out loss per document and perplexity per domain of a model,\n'
+    'or its results on downstream tasks.',
     (*_CORPUS, 'tasks', 'benchmarks', 'run_code', 'output', 'model',
      'vocabulary', 'mesh', 'dtype', 'seed'),
   ),
@@ -142,7 +142,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
 _EXAMPLES = {
   'score': r"""
   jaxcurate score --method=ask_llm --method=density \
-    --input='docs/*.jsonl.gz' --output=scores""",
+    --input='docs/*.jsonl.gz' --output=scores
+  jaxcurate score --method=ask_llm --model=hf:google/flan-t5-xl \
+    --input='docs/*.jsonl.gz' --cascade=scores --band=0.7,0.9 --output=best""",
   'sample': r"""
   jaxcurate sample --method=inverse_propensity --by=density \
     --input=scores --budget=0.2 --output=kept""",

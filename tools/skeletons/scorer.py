@@ -27,8 +27,13 @@ def make(
     A scorer, <= 0; higher = keep, as for every scorer.
 
   Raises:
-    ValueError: max_length leaves no room for text.
+    ValueError: the network has no encoder, or max_length leaves no room for
+      text.
   """
+  if network.encode is None:
+    raise ValueError(
+      'my_scorer reads texts with an encoder; take an encoder-decoder (T5)'
+    )
   if max_length < 2:
     raise ValueError(f'max_length is {max_length}, expected at least 2')
 
