@@ -86,6 +86,13 @@ FLAGS = {
     'leave documents out that are also in --anchors', bool
   ),
   'fitted': Flag('score folder whose anchors and fits are used again'),
+  'cascade': Flag(
+    'score folder of a smaller judge: read only the documents in its --band'
+  ),
+  'band': Flag(
+    'LOW,HIGH: 0.7,0.9 is what lies between the 0.7 and 0.9 quantiles of the'
+    " smaller judge's score (column --by)"
+  ),
   'steps': Flag('optimizer steps in all', int),
   'schedule_steps': Flag('steps of a decaying learning-rate schedule', int),
   'eval_input': Flag('held-out corpus (default: 1 %% of the input)', str, True),
@@ -111,8 +118,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
     'Scores every document of a corpus with one or several methods.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'anchors',
-     'turns', 'exclude_anchors', 'reference', 'fitted', 'mesh', 'dtype',
-     'seed'),
+     'turns', 'exclude_anchors', 'reference', 'fitted', 'cascade', 'band',
+     'by', 'mesh', 'dtype', 'seed'),
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, score_methods
+from jaxcurate.cli import gin_files, score_cascade, score_methods
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
@@ -47,6 +47,10 @@ def run(
   reference: str | None = None,
   exclude_anchors: bool = False,
   fitted: str | None = None,
+  cascade: str | None = None,
+  band: str | None = None,
+  by: str | None = None,
+  audit: int = 500,
   sample_documents: int = 2000,
   seed: int = 0,
   format: str | None = None,
@@ -78,6 +82,10 @@ def run(
     reference: a second model, for methods that compare two.
     exclude_anchors: leave documents out that are among the anchors.
     fitted: score folder whose anchors and fits are used again.
+    cascade: score folder of a smaller judge: read only what it is unsure of.
+    band: 'LOW,HIGH', what that is; see `scoring.cascade.plan`.
+    by: column of that folder; None for the same one, or the only one.
+    audit: documents read anyway, to compare both judges.
     sample_documents: drawn from the corpus for methods that learn from it.
     seed: of what methods draw and fit.
     format: of the inputs; None goes by the extension.
@@ -145,6 +153,9 @@ def run(
   if len(columns) > 1:
     raise UserError(f'methods want several vector columns: {sorted(columns)}')
   corpus = open_corpus(vector_field=next(iter(columns), None))
+  plan = score_cascade.open_cascade(
+    cascade, band, by, scorers=scorers, audit=audit, seed=seed
+  )
   on_cpu = jax.default_backend() == 'cpu'
   block_rows = block_rows or (_CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK)
   names = [column for scorer in scorers for column in scorer.columns]
@@ -186,6 +197,7 @@ def run(
       anchors=trusted,
       exclude_anchors=exclude_anchors,
       reuse=fitted,
+      cascade=plan,
       seed=seed,
       block_rows=block_rows,
       rows_per_batch=rows_per_batch,
@@ -243,6 +255,8 @@ def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
     + ''.join(f'; {n} without {name}' for name, n in without.items())
     + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
   )
+  if 'cascade' in manifest['diagnostics']:
+    score_cascade.report(manifest['diagnostics']['cascade'])
   found = manifest['diagnostics'].get('anchors', {})
   if found.get('either') and not manifest['settings']['exclude_anchors']:
     print(

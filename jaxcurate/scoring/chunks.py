@@ -28,6 +28,7 @@ class Block(NamedTuple):
     num_tokens: [N] int32, of the whole documents.
     counts: pass -> examples of each document.
     prepared: pass -> packed rows.
+    unread: pass -> packed rows of all documents, where only some are read.
     anchors: see `parts.Part`.
   """
 
@@ -35,6 +36,7 @@ class Block(NamedTuple):
   num_tokens: np.ndarray
   counts: dict[str, list[int]]
   prepared: dict[str, forward.Prepared]
+  unread: Mapping[str, forward.Prepared] = MappingProxyType({})
   anchors: Mapping[str, int] = MappingProxyType({})
 
 
@@ -55,6 +57,7 @@ class Chunk:
     ready: Block,
     columns: dict[str, np.ndarray],
     cost: dict[str, float],
+    cost_of_all: Mapping[str, float] = MappingProxyType({}),
   ) -> None:
     """Takes a block; commits when the chunk is full, late or broken off."""
     block, packs = ready.block, ready.prepared.values()
@@ -72,6 +75,7 @@ class Chunk:
       tokens=sum(p.tokens for p in packs),
       slots=sum(p.slots for p in packs),
       flops=cost,
+      flops_of_all=cost_of_all,
       anchors=ready.anchors,
     )
     keys = {
@@ -100,6 +104,7 @@ class Chunk:
       tokens=sum(part.tokens for part in parts),
       slots=sum(part.slots for part in parts),
       flops=total([part.flops for part in parts]),
+      flops_of_all=total([part.flops_of_all for part in parts]),
       anchors=total([part.anchors for part in parts]),
       seconds=now - self._started,
     )

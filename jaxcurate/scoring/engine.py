@@ -54,6 +54,7 @@ def score_corpus(
   rows_per_batch: int | None = None,
   anchors: Sequence[Document] = (),
   exclude_anchors: bool = False,
+  choose: Callable[[Sequence[Document]], np.ndarray] | None = None,
   chunk_seconds: float = CHUNK_SECONDS,
   shard: int = 0,
   num_shards: int = 1,
@@ -73,6 +74,8 @@ def score_corpus(
     anchors: what the methods learnt from; documents of the corpus that are
       among them are counted.
     exclude_anchors: skip those documents.
+    choose: N documents -> [N] bool, which of them the network reads; the
+      others have no score. None reads all.
     chunk_seconds: a chunk is committed after this time, or 65,536 rows.
     shard, num_shards: this host's share of the blocks.
     on_progress: called after each block.
@@ -103,15 +106,18 @@ def score_corpus(
   try:
     known = overlap.remember(anchors)
 
-    def look(block: readers.Block) -> tuple[readers.Block, dict[str, int]]:
-      return overlap.look(known, block, exclude=exclude_anchors)
+    def prepare(block: readers.Block) -> Block:
+      block, found = overlap.look(known, block, exclude=exclude_anchors)
+      ready = _prepare(block, passes, vocabulary, choose)
+      return ready._replace(anchors=found)
 
-    for ready in _prepared_ahead(blocks, passes, vocabulary, look):
+    for ready in _prepared_ahead(blocks, prepare):
       columns = _score_block(ready, scorers, passes, forwards)
       if corpus.on_bad_row == 'stop':
         _refuse_broken_scores(ready, scorers, columns)
       cost = {n: forwards[n].cost(p) for n, p in ready.prepared.items()}
-      chunk.add(ready, columns, cost)
+      of_all = {n: forwards[n].cost(p) for n, p in ready.unread.items()}
+      chunk.add(ready, columns, cost, of_all)
       documents += len(ready.block.rows)
       tokens += int(ready.num_tokens.sum())
       on_progress(Progress(documents, tokens, ready.block.file))
@@ -121,20 +127,14 @@ def score_corpus(
 
 
 def _prepared_ahead(
-  blocks: Iterator[readers.Block],
-  passes: Mapping[str, Features],
-  vocabulary: Vocabulary,
-  look: Callable[[readers.Block], tuple[readers.Block, dict[str, int]]],
+  blocks: Iterator[readers.Block], prepare: Callable[[readers.Block], Block]
 ) -> Iterator[Block]:
   """Prepares the next block on a thread while the caller uses this one."""
   host = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
   def next_block():
     block = next(blocks, None)
-    if block is None:
-      return None
-    block, found = look(block)
-    return _prepare(block, passes, vocabulary)._replace(anchors=found)
+    return None if block is None else prepare(block)
 
   try:
     coming = host.submit(next_block)
@@ -146,21 +146,35 @@ def _prepared_ahead(
 
 
 def _prepare(
-  block: readers.Block, passes: Mapping[str, Features], vocabulary: Vocabulary
+  block: readers.Block,
+  passes: Mapping[str, Features],
+  vocabulary: Vocabulary,
+  choose: Callable[[Sequence[Document]], np.ndarray] | None,
 ) -> Block:
   """Tokenises and packs one block."""
   tokens = vocabulary.encode_batch([row.text for row in block.rows])
-  counts, prepared = {}, {}
+  chosen = None if choose is None else choose(block.rows)
+  counts, prepared, unread = {}, {}, {}
   for name, features in passes.items():
     if features.column is not None:
       continue
     documents = features.examples(block.rows, tokens)
+    if chosen is not None:
+      unread[name] = _packed(features, documents)
+      documents = [
+        d if c else [] for d, c in zip(documents, chosen, strict=True)
+      ]
     counts[name] = [len(examples) for examples in documents]
-    prepared[name] = forward.prepare(
-      features, [example for examples in documents for example in examples]
-    )
+    prepared[name] = _packed(features, documents)
   num_tokens = np.array([len(t) for t in tokens], np.int32)
-  return Block(block, num_tokens, counts, prepared)
+  return Block(block, num_tokens, counts, prepared, unread)
+
+
+def _packed(
+  features: Features, documents: list[list[dict[str, np.ndarray]]]
+) -> forward.Prepared:
+  examples = [example for own in documents for example in own]
+  return forward.prepare(features, examples)
 
 
 def _score_block(

@@ -32,6 +32,7 @@ class Part(NamedTuple):
     num_rows: rows in the Parquet file.
     tokens, slots: real tokens and token slots of the device batches.
     flops: pass -> floating-point operations.
+    flops_of_all: the same had every document been read, where some were not.
     anchors: how many documents are also in the anchors, by 'id', by 'text'
       and by 'either'.
     seconds: from the chunk before it.
@@ -46,6 +47,7 @@ class Part(NamedTuple):
   tokens: int = 0
   slots: int = 0
   flops: Mapping[str, float] = MappingProxyType({})
+  flops_of_all: Mapping[str, float] = MappingProxyType({})
   anchors: Mapping[str, int] = MappingProxyType({})
   seconds: float = 0.0
 

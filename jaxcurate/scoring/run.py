@@ -5,6 +5,7 @@ manifest is written last and says that the table is whole.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import time
 from typing import Any
 
@@ -16,7 +17,15 @@ from jaxcurate.data import duplicates, readers
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
-from jaxcurate.scoring import chunks, engine, excerpts, fitting, summaries
+from jaxcurate.scoring import cascade as cascades
+from jaxcurate.scoring import (
+  cascade_table,
+  chunks,
+  engine,
+  excerpts,
+  fitting,
+  summaries,
+)
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.types import Document, Scorer, Vocabulary
 
@@ -35,6 +44,7 @@ def score(
   anchors: Sequence[Document] = (),
   exclude_anchors: bool = False,
   reuse: str | None = None,
+  cascade: cascades.Cascade | None = None,
   seed: int = 0,
   block_rows: int = 1024,
   rows_per_batch: int | None = None,
@@ -58,6 +68,7 @@ def score(
     anchors: what the methods learn from; kept beside their fits.
     exclude_anchors: skip documents of the corpus that are anchors too.
     reuse: score folder whose fits are taken instead of fitting, or None.
+    cascade: leave documents to a smaller judge's table, or None.
     seed: of what methods fit.
     block_rows, rows_per_batch, chunk_seconds, on_progress: see
       `engine.score_corpus`.
@@ -72,6 +83,11 @@ def score(
   shard, num_shards = jax.process_index(), jax.process_count()
   units = _units(scorers)
   settings = {**settings, 'columns': units, 'block_rows': block_rows}
+  choose = None
+  if cascade is not None:
+    cascades.check(scorers)
+    settings['cascade'] = cascades.settings(cascade)
+    choose = functools.partial(cascades.choose, cascade)
   if manifests.begin(output, 'scores', settings):
     return manifests.read_manifest(output, 'scores')
   started = time.monotonic()
@@ -87,7 +103,8 @@ def score(
     seed=seed,
   )
   has_summary = any(s.summary is not None for s in scorers)
-  first = output / engine.SCRATCH if has_summary else output
+  in_two = has_summary or cascade is not None
+  first = output / engine.SCRATCH if in_two else output
   parts = engine.score_corpus(
     corpus=corpus,
     scorers=scorers,
@@ -99,6 +116,7 @@ def score(
     rows_per_batch=rows_per_batch,
     anchors=anchors,
     exclude_anchors=exclude_anchors,
+    choose=choose,
     chunk_seconds=chunk_seconds,
     shard=shard,
     num_shards=num_shards,
@@ -113,9 +131,9 @@ def score(
       'no document to score: all rows were skipped'
       f' ({skipped}); check --input and --text_field'
     )
-  diagnostics, summary_flops = {}, {}
+  diagnostics, more_flops = {}, {}
   if has_summary:
-    diagnostics, summary_flops = summaries.finish(
+    diagnostics, more_flops = summaries.finish(
       scratch=first,
       output=output,
       scorers=scorers,
@@ -127,17 +145,22 @@ def score(
     )
     _wait('summarised')
   if shard == 0:
+    if cascade is not None:
+      diagnostics['cascade'] = cascade_table.finish(
+        cascade, scratch=first, output=output, column=next(iter(units))
+      )
+      more_flops = {next(iter(units)): cascade.flops}
     _refuse_duplicates(output, parts)
     if anchors:
       diagnostics['anchors'] = chunks.total([part.anchors for part in parts])
     diagnostics['without_score'] = _without_score(output, parts, units)
     found = excerpts.extremes(output, parts, units)
     excerpts.write_excerpts(corpus, found, output, block_rows)
-    cost = _flops(parts, scorers, summary_flops)
+    cost = _flops(parts, scorers, more_flops)
     content = _manifest(
       parts, units, settings, diagnostics, cost, command, corpus, started
     )
-    if has_summary:
+    if in_two:
       first.rmtree()
     manifests.write_manifest(output, content)
   _wait('finished')
@@ -223,17 +246,19 @@ def _manifest(
 def _flops(
   parts: Sequence[parts_lib.Part],
   scorers: Sequence[Scorer],
-  summary_flops: Mapping[str, float],
+  more_flops: Mapping[str, float],
 ) -> dict[str, Any]:
-  """Operations in all, and of each column as if it were scored alone."""
+  """Operations in all, and of each column as if it were scored alone.
+
+  `more_flops`: column -> operations of its summary, or of the judge before.
+  """
   passes = chunks.total([part.flops for part in parts])
   columns = {
-    column: passes.get(scorer.features.name, 0.0)
-    + summary_flops.get(column, 0.0)
+    column: passes.get(scorer.features.name, 0.0) + more_flops.get(column, 0.0)
     for scorer in scorers
     for column in scorer.columns
   }
-  total = sum(passes.values()) + sum(summary_flops.values())
+  total = sum(passes.values()) + sum(more_flops.values())
   return {'flops': total, 'columns': columns}
 
 

@@ -10,9 +10,11 @@ import pytest
 
 from jaxcurate.data import readers
 from jaxcurate.data.vocabulary import ByteVocabulary
+from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import segments
+from jaxcurate.scoring import cascade as cascades
 from jaxcurate.scoring import run as scoring
 from jaxcurate.types import Features, Scorer
 
@@ -130,3 +132,38 @@ def texts(tmp_path):
 def corpus(texts, tmp_path):
   """Those files as a corpus."""
   return readers.open_corpus([str(tmp_path / 'in' / '*.jsonl')])
+
+
+def write_scores(folder, ids, scores, cost=1000.0):
+  """The finished table of a small judge, column 'quality'."""
+  tables.write_table(
+    folder / 'part-0.parquet',
+    {
+      'id': np.array(ids, object),
+      'domain': np.array([None] * len(ids), object),
+      'num_tokens': np.ones(len(ids), np.int32),
+      'quality': np.array(scores, np.float32),
+    },
+  )
+  content = {'kind': 'scores', 'columns': {'quality': 'sd'}, 'settings': {}}
+  manifests.write_manifest(folder, content | {'cost': {'flops': cost}})
+
+
+@pytest.fixture
+def small_judge(tmp_path):
+  """A corpus and the table of a judge that sees `mean_byte` through noise."""
+  texts = write_corpus(tmp_path / 'in', 100)
+  ids = np.array(sorted(texts))
+  truth = np.array([expected(texts[i]) for i in ids])
+  cheap = truth / truth.std() + np.random.default_rng(5).normal(size=len(ids))
+  write_scores(tmp_path / 'small', ids, cheap)
+
+  def plan(folder, band=(0.5, 0.8), audit=40, name='small', **settings):
+    return cascades.plan(
+      str(folder / name), 'quality', band=band, audit=audit, **settings
+    )
+
+  return types.SimpleNamespace(
+    world=(tmp_path, ids, truth, cheap), plan=plan, write=write_scores,
+    flops=1000.0,
+  )  # fmt: skip
