@@ -1,6 +1,5 @@
 """Runs of the engine behind a small judge's table."""
 
-
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
