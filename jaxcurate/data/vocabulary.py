@@ -171,7 +171,8 @@ def check_fits(vocabulary: Vocabulary, vocab_size: int) -> None:
     raise UserError(
       f'the tokenizer does not match the model: its largest id is'
       f' {vocabulary.size - 1:,}, the model has ids up to {vocab_size - 1:,};'
-      " give the model's own with --vocabulary"
+      " give the model's own with --vocabulary, or train a network of a larger"
+      ' vocab_size'
     )
 
 

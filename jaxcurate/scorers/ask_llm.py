@@ -258,6 +258,8 @@ def _make_combine(
     log_yes = outputs['log_yes'].reshape(num_criteria, -1).astype(np.float64)
     weights = outputs['text_tokens'].reshape(num_criteria, -1)
     weights = weights / weights.sum(axis=1, keepdims=True)
-    return {'log_yes': np.logaddexp.reduce(log_yes + np.log(weights), axis=1)}
+    with np.errstate(invalid='ignore'):  # NaN stays, and is counted
+      mean = np.logaddexp.reduce(log_yes + np.log(weights), axis=1)
+    return {'log_yes': mean}
 
   return combine

@@ -1,5 +1,7 @@
 """Ask-LLM: the exact prompt, the exact probability, packing, windows."""
 
+import warnings
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -152,6 +154,16 @@ def test_windows_average_probability_by_tokens():
   }
   mean = (0.5 * 30 + 0.1 * 10) / 40
   assert combine(outputs)['log_yes'][0] == pytest.approx(np.log(mean), rel=1e-6)
+
+
+def test_nan_stays_nan_without_a_warning():
+  outputs = {
+    'log_yes': np.array([np.nan, -1.0], np.float32),
+    'text_tokens': np.array([1.0, 1.0], np.float32),
+  }
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')
+    assert np.isnan(ask_llm._make_combine(1)(outputs)['log_yes'][0])
 
 
 def test_criteria_share_a_pass_and_name_their_columns(vocabulary, model):
