@@ -62,7 +62,8 @@ def eval_batches(
   num_documents = token_part.num_documents(part)
   if not num_documents:
     raise UserError(
-      'no document is held out; raise the held-out share or give an'
+      'no document is held out; raise holdout_share'
+      ' (--gin.train.run.holdout_share=0.1) or give an'
       ' evaluation corpus (--eval_input)'
     )
   if rows_per_batch < 1 or rows_per_batch % num_shards:
