@@ -33,6 +33,14 @@ SCORERS = [
 ]
 
 SHAPE = {'embed_dim': 16, 'num_heads': 2, 'head_dim': 8, 'mlp_dim': 32}
+# Of methods that train on a sample of the corpus first.
+SMALL = {
+  'rank': 4,
+  'width': 256,
+  'epochs': 2,
+  'batch_size': 8,
+  'max_length': 160,
+}
 KINDS = {
   'encoder-decoder': lambda size: t5.make_network(
     t5.T5Config(
@@ -80,6 +88,7 @@ def scorer_for(module, network, vocabulary, documents):
     'head': head_of(network),
   }
   asked = inspect.signature(module.make).parameters
+  offered |= SMALL if 'sample' in asked else {}
   given = {name: offered[name] for name in offered if name in asked}
   return module.make(network=network, vocabulary=vocabulary, **given)
 
@@ -123,6 +132,12 @@ def scores(scorer, model, path, output, *, mesh=None, devices=1, **settings):
   return {name: column[order] for name, column in table.scores.items()}
 
 
+def rounding(scorer):
+  """Shares of a standard deviation: summaries of what a fitted pass found
+  read it as bfloat16 (jaxcurate/scoring/vectors.py)."""
+  return 2e-2 if scorer.fit and scorer.summary else 1e-5
+
+
 def subtracts(scorer, column):
   """1 nat where a column is the difference of two log-likelihoods per token:
   it is rounded as they are, not as what is left of them."""
@@ -152,8 +167,8 @@ def test_scorer(name, kind, model_of, corpus, tmp_path):
   variants = {
     'row order and blocks': {'path': 'backward.jsonl', 'block_rows': 7},
     'batch size': {'rows_per_batch': 5},
-    'devices': {'devices': 8},
-    'mesh': {'devices': 8, 'mesh': 'data=4,model=2'},
+    'devices': {'devices': 8, 'rows_per_batch': 16},
+    'mesh': {'devices': 8, 'mesh': 'data=4,model=2', 'rows_per_batch': 8},
   }
   for column in base.values():
     known = np.isfinite(column)
@@ -172,6 +187,7 @@ def test_scorer(name, kind, model_of, corpus, tmp_path):
         other[column],
         values,
         rtol=1e-5,
-        atol=1e-5 * (float(np.nanstd(values)) + subtracts(scorer, column)),
+        atol=rounding(scorer) * float(np.nanstd(values))
+        + 1e-5 * subtracts(scorer, column),
         err_msg=f'{column}: {variant} changed it',
       )

@@ -46,6 +46,7 @@ DECODER_CONFIG = decoder.DecoderConfig(
   dtype='bfloat16',
 )
 DECODER_ONLY = {'deita', 'nuggets'}  # scorers that refuse an encoder
+GRADIENTS = {'rank': 2, 'width': 256, 'epochs': 1, 'batch_size': 2}
 SETTINGS = {
   'ask_llm': {'max_length': 256},
   'perplexity': {'max_length': 128},
@@ -54,6 +55,8 @@ SETTINGS = {
   'embedding_similarity': {'max_length': 128},
   'deita': {'max_length': 256},
   'nuggets': {'max_length': 128},
+  'less': {**GRADIENTS, 'max_length': 128},
+  'trak': {**GRADIENTS, 'max_length': 128},
   'rater': {},
   'density': {'max_length': 128, 'num_rows': 64, 'num_buckets': 512},
   'density_references': {'max_length': 128, 'num_references': 64},
@@ -89,6 +92,7 @@ def scorer_of(small_vocabulary):
     given = {
       'reference': network,
       'anchors': documents_of('An anchor. ', 2),
+      'sample': documents_of('A sample. ', 2),
       'head': Head(settings, rating.init(network.width, 1, settings.ngrams)),
     }
     asked = inspect.signature(module.make).parameters

@@ -84,7 +84,8 @@ class Summary(NamedTuple):
     merge: (state, state) -> state of the union; both begin from one `init`.
     score: (state, features) -> dict column -> [B] float32.
     diagnose: state -> dict of plain numbers for the manifest.
-    finish: state -> state, once after the whole corpus, or None.
+    finish: state -> state of the same shapes, once after the whole corpus, or
+      None.
   """
 
   sample_size: int

@@ -13,6 +13,7 @@ from jaxcurate.data.vocabulary_decoder import DecoderVocabulary
 from jaxcurate.models import decoder, forward
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops import lora
 from jaxcurate.scoring import fitting
 
 
@@ -150,6 +151,61 @@ class SlowLlama:
 @pytest.fixture(scope='session')
 def slow_llama():
   return SlowLlama
+
+
+class SlowGradient:
+  """Gradients of LoRA adapters by central differences, in float64.
+
+  `value` is what is differentiated: (log p of the targets [T], shares [T] of
+  sum 1) -> a number.
+  """
+
+  def value(self, slow, adapters, alpha, example, value):
+    """value(log p, shares) of an example under adapters."""
+    kept = slow.params
+    slow.params = self._merged(kept, adapters, alpha)
+    found = slow.log_probs(example['decoder_inputs'])
+    slow.params = kept
+    targets = np.array(example['decoder_targets'])
+    weights = np.asarray(example['decoder_weights'], np.float64)
+    chosen = found[np.arange(len(targets)), targets]
+    return value(chosen, weights / weights.sum())
+
+  def __call__(self, slow, adapters, alpha, example, value, step=1e-5):
+    """A tree like `adapters`."""
+    leaves, structure = jax.tree.flatten(jax.tree.map(np.float64, adapters))
+    found = []
+    for leaf in leaves:
+      own = np.zeros_like(leaf)
+      for place in np.ndindex(leaf.shape):
+        ends, before = [], leaf[place]
+        for sign in (1, -1):
+          leaf[place] = before + sign * step
+          tree = structure.unflatten(leaves)
+          ends.append(self.value(slow, tree, alpha, example, value))
+        leaf[place] = before
+        own[place] = (ends[0] - ends[1]) / (2 * step)
+      found.append(own)
+    return structure.unflatten(found)
+
+  def _merged(self, params, adapters, alpha):
+    if lora.A in adapters:
+      a, b = (
+        np.asarray(adapters[name], np.float64) for name in (lora.A, lora.B)
+      )
+      kernel = np.asarray(params['kernel'], np.float64)
+      return {**params, 'kernel': kernel + alpha / a.shape[-1] * a @ b}
+    return {
+      name: self._merged(node, adapters[name], alpha)
+      if name in adapters
+      else node
+      for name, node in params.items()
+    }
+
+
+@pytest.fixture(scope='session')
+def slow_gradient():
+  return SlowGradient()
 
 
 def _score_documents(scorer, params, documents, vocabulary, max_segments=None):

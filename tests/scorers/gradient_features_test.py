@@ -66,49 +66,6 @@ def gradients(slow, adapters, batch, objective=gradient_features.mean_loss):
   )(adapters, batch)
 
 
-def slow_values(slow, adapters, example, value):
-  """value(log p, weights) under adapters, in float64."""
-  kept = slow.params
-  slow.params = lora_merged(kept, adapters)
-  tokens = [*example['decoder_inputs'], example['decoder_targets'][-1]]
-  found = slow.log_probs(tokens[:-1])
-  slow.params = kept
-  targets = np.array(tokens[1:])
-  weights = np.float64(example['decoder_weights'])
-  return value(found[np.arange(len(targets)), targets], weights / weights.sum())
-
-
-def lora_merged(params, adapters):
-  """Float64 parameters with alpha / r A B added; r = 1."""
-  if lora.A in adapters:
-    a, b = (np.asarray(adapters[name], np.float64) for name in (lora.A, lora.B))
-    kernel = np.asarray(params['kernel'], np.float64)
-    return {**params, 'kernel': kernel + ALPHA * a @ b}
-  return {
-    name: lora_merged(node, adapters[name]) if name in adapters else node
-    for name, node in params.items()
-  }
-
-
-def slow_gradient(slow, adapters, example, value, step=1e-5):
-  """Central differences, one number of the adapters after the other."""
-  leaves, structure = jax.tree.flatten(jax.tree.map(np.float64, adapters))
-  found = []
-  for leaf in leaves:
-    own = np.zeros_like(leaf)
-    for place in np.ndindex(leaf.shape):
-      ends = []
-      for sign in (1, -1):
-        before = leaf[place]
-        leaf[place] = before + sign * step
-        tree = structure.unflatten(leaves)
-        ends.append(slow_values(slow, tree, example, value))
-        leaf[place] = before
-      own[place] = (ends[0] - ends[1]) / (2 * step)
-    found.append(own)
-  return structure.unflatten(found)
-
-
 VALUES = {
   'loss': (
     gradient_features.mean_loss,
@@ -122,20 +79,24 @@ VALUES = {
 
 
 @pytest.mark.parametrize('name', VALUES)
-def test_against_finite_differences(slow, adapters, name):
+def test_against_finite_differences(slow, adapters, slow_gradient, name):
   objective, value = VALUES[name]
   examples, batch = batch_of([4, 7])
   found, doubt = gradients(slow, adapters, batch, objective)
   for row, example in enumerate(examples):
-    expected = slow_gradient(slow, adapters, example, value)
+    expected = slow_gradient(slow, adapters, ALPHA, example, value)
     for one, other in zip(
       *map(jax.tree.leaves, (found, expected)), strict=True
     ):
       scale = np.abs(other).max()
       assert scale > 1e-4
       np.testing.assert_allclose(one[row], other, atol=1e-3 * scale)
-    p = slow_values(
-      slow, adapters, example, lambda log_p, s: np.sum(s * -np.expm1(log_p))
+    p = slow_gradient.value(
+      slow,
+      adapters,
+      ALPHA,
+      example,
+      lambda log_p, share: np.sum(share * -np.expm1(log_p)),
     )
     np.testing.assert_allclose(doubt[row], p, rtol=1e-4)
 
