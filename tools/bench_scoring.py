@@ -78,31 +78,22 @@ class Project:
   def executed(self, examples: list[dict]) -> tuple[int, int, float]:
     """Operations of one call: all and matrix products; share of padding."""
     prepared = forward.prepare(self.scorer.features, examples)
-    rows = len(next(iter(prepared.batch.values())))
-    batches = -(-rows // self.forward.rows)
-    shapes = {
-      name: jax.ShapeDtypeStruct((self.forward.rows, *x.shape[1:]), x.dtype)
-      for name, x in prepared.batch.items()
-    }
-    call = (
-      self._one_batch,
-      workloads.shapes(self.params),
-      shapes,
-    )
-    padding = 1 - prepared.tokens / prepared.slots
-    return (
-      batches * count_flops(*call),
-      batches * count_matmul_flops(*call),
-      padding,
-    )
+    batches = {}  # by length: how many, and one of them
+    for start in self.forward.starts(prepared):
+      batch = workloads.shapes(self.forward.batch(prepared, start))
+      length = batch['encoder_input_tokens'].shape[1]
+      batches[length] = (batches.get(length, (0,))[0] + 1, batch)
+    flops = matmul = 0
+    for count, batch in batches.values():
+      call = (self._one_batch, workloads.shapes(self.params), batch)
+      flops += count * count_flops(*call)
+      matmul += count * count_matmul_flops(*call)
+    return flops, matmul, 1 - prepared.tokens / prepared.slots
 
   def memory(self, examples: list[dict]) -> dict[str, int]:
     """Bytes of one compiled batch."""
     prepared = forward.prepare(self.scorer.features, examples)
-    batch = {
-      name: jax.ShapeDtypeStruct((self.forward.rows, *x.shape[1:]), x.dtype)
-      for name, x in prepared.batch.items()
-    }
+    batch = workloads.shapes(self.forward.batch(prepared, 0))
     compiled = jax.jit(self._one_batch)
     return benchmarking.compiled_memory(compiled, self.params, batch)
 

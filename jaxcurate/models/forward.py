@@ -1,10 +1,12 @@
 """One forward pass over many examples on all local devices.
 
-Examples are packed into rows of one fixed shape, so a pass compiles once;
-rows go to the devices in batches sharded over the mesh's `data` axis. When a
-batch does not fit in memory it is halved, said so, and work goes on.
+Examples are packed into rows, the longest first; a batch is cut to its longest
+row, in steps so wide that a pass compiles for at most four lengths. Batches go
+to the devices sharded over the mesh's `data` axis. When one does not fit in
+memory it is halved, said so, and work goes on.
 """
 
+import collections
 from collections.abc import Callable, Sequence
 import concurrent.futures
 import dataclasses
@@ -25,6 +27,7 @@ _CPU_STREAMS = 2
 # On CPU two rows of 512 tokens stay in cache (docs/benchmarks.md); an
 # accelerator wants large matrix products.
 _CPU_ROWS, _ACCELERATOR_ROWS = 2, 64
+_LENGTHS, _TILE = 4, 128  # row lengths per pass; multiples of what devices tile
 
 
 @dataclasses.dataclass
@@ -35,6 +38,8 @@ class Prepared:
     batch: [R, ...] arrays.
     row, segment: where each example went (segment is 1-based).
     tokens, slots: real tokens and token slots, for the padding share.
+    lengths: [R] slots to keep of each row's packed side, falling; None keeps
+      all.
   """
 
   batch: dict[str, np.ndarray]
@@ -42,6 +47,7 @@ class Prepared:
   segment: np.ndarray
   tokens: int
   slots: int
+  lengths: np.ndarray | None = None
 
 
 def prepare(features: Features, examples: Sequence[dict]) -> Prepared:
@@ -57,19 +63,38 @@ def prepare(features: Features, examples: Sequence[dict]) -> Prepared:
     decoder_length=decoder_slots(features),
     max_segments=features.max_segments,
   )
-  segments = []
-  if features.encoder_length:
-    segments.append(packed.batch['encoder_segment_ids'])
+  side = _packed_side(features)
+  segments_RxL = packed.batch[f'{side}_segment_ids']
+  lengths = _kept(np.count_nonzero(segments_RxL, axis=1), segments_RxL.shape[1])
+  order = np.argsort(-lengths, kind='stable')
+  rank = np.empty_like(order)
+  rank[order] = np.arange(len(order))
+  tokens, slots = np.count_nonzero(segments_RxL), lengths.sum()
   # A lone decoder position beside an encoder costs nothing.
-  if features.decoder_length > 1 or not segments:
-    segments.append(packed.batch['decoder_segment_ids'])
+  if side == 'encoder' and features.decoder_length > 1:
+    others_RxT = packed.batch['decoder_segment_ids']
+    tokens, slots = (
+      tokens + np.count_nonzero(others_RxT),
+      slots + others_RxT.size,
+    )
   return Prepared(
-    batch=packed.batch,
-    row=packed.row,
+    batch={name: array[order] for name, array in packed.batch.items()},
+    row=rank[packed.row],
     segment=packed.segment,
-    tokens=sum(int(np.count_nonzero(ids)) for ids in segments),
-    slots=sum(ids.size for ids in segments),
+    tokens=int(tokens),
+    slots=int(slots),
+    lengths=lengths[order],
   )
+
+
+def _packed_side(features: Features) -> str:
+  return 'encoder' if features.encoder_length else 'decoder'
+
+
+def _kept(used_R: np.ndarray, length: int) -> np.ndarray:
+  """Slots to keep of rows of `length`, from how many they use."""
+  step = -(-length // (_LENGTHS * _TILE)) * _TILE
+  return np.minimum(-(-used_R // step) * step, length)
 
 
 def decoder_slots(features: Features) -> int:
@@ -119,26 +144,34 @@ class Forward:
     self.rows = per_shard * self._shards
     self._say = say
     self._run = jax.jit(features.apply, static_argnums=2)
-    self._flops_per_row: float | None = None
-    self._compiled = False
+    self._flops_per_row: dict[int | None, float] = {}  # by length
+    self._compiled: set[int | None] = set()  # lengths
 
   def cost(self, prepared: Prepared) -> float:
-    """Floating-point operations of a block's rows; a row is traced once."""
+    """Floating-point operations of a block's rows, each at its own length.
+
+    One row of every length is traced.
+    """
     if not len(prepared.row):
       return 0.0
-    if self._flops_per_row is None:
-      shapes = {
-        name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype)
-        for name, array in prepared.batch.items()
-      }
 
-      def one_row(params: Any, batch: Any) -> Any:
-        return self._features.apply(params, batch, self._features.max_segments)
+    def one_row(params: Any, batch: Any) -> Any:
+      return self._features.apply(params, batch, self._features.max_segments)
 
-      self._flops_per_row = float(
-        flops.count_flops(one_row, self._params, shapes)
-      )
-    return self._flops_per_row * len(next(iter(prepared.batch.values())))
+    total = 0.0
+    rows = range(len(next(iter(prepared.batch.values()))))
+    counts = collections.Counter(_length(prepared, row) for row in rows)
+    for length, count in counts.items():
+      if length not in self._flops_per_row:
+        shapes = {
+          name: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype)
+          for name, array in self._cut(prepared.batch, length).items()
+        }
+        self._flops_per_row[length] = float(
+          flops.count_flops(one_row, self._params, shapes)
+        )
+      total += count * self._flops_per_row[length]
+    return total
 
   def __call__(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Outputs of every example, name -> [num_examples, ...] float32.
@@ -159,39 +192,46 @@ class Forward:
             ' memory; shorten max_length, use a smaller model, or shard it'
             ' over more devices with --mesh'
           ) from error
-        self._compiled = False
+        self._compiled.clear()
         self.rows = max(self.rows // 2 // self._shards, 1) * self._shards
         self._say(f'out of device memory: batch halved to {self.rows} rows')
 
+  def starts(self, prepared: Prepared) -> range:
+    """The first row of every batch."""
+    return range(0, len(next(iter(prepared.batch.values()))), self.rows)
+
+  def batch(self, prepared: Prepared, start: int) -> dict[str, np.ndarray]:
+    """The rows that run together from `start` on; the last batch is filled."""
+    arrays = self._cut(prepared.batch, _length(prepared, start))
+    return {
+      name: _padded(array[start : start + self.rows], self.rows)
+      for name, array in arrays.items()
+    }
+
+  def _cut(
+    self, batch: dict[str, np.ndarray], length: int | None
+  ) -> dict[str, np.ndarray]:
+    """The packed side's arrays [R, L] without the slots after `length`."""
+    side = _packed_side(self._features)
+    return {
+      name: array[:, :length] if name.startswith(side) else array
+      for name, array in batch.items()
+    }
+
   def _outputs(self, prepared: Prepared) -> dict[str, np.ndarray]:
-    """Runs all rows in batches of `rows` and gathers by example."""
+    """Runs all batches and gathers by example."""
     rows = jax.sharding.PartitionSpec('data')
     sharding = jax.sharding.NamedSharding(self._mesh, rows)
-    num_rows = len(next(iter(prepared.batch.values())))
 
     def dispatch(start: int) -> dict[str, jax.Array]:
-      batch = {
-        name: jax.device_put(
-          _padded(array[start : start + self.rows], self.rows), sharding
-        )
-        for name, array in prepared.batch.items()
-      }
+      batch = jax.device_put(self.batch(prepared, start), sharding)
       return self._run(self._params, batch, self._features.max_segments)
 
-    starts = range(0, num_rows, self.rows)
     if jax.default_backend() == 'cpu' and self._mesh.size == 1:
-      # Elementwise work keeps one core busy; a second batch takes the other.
-      alone = starts[: 0 if self._compiled else 1]  # two would compile twice
-      done = [jax.device_get(dispatch(start)) for start in alone]
-      self._compiled = True
-      with concurrent.futures.ThreadPoolExecutor(_CPU_STREAMS) as pool:
-        rest = pool.map(
-          lambda s: jax.device_get(dispatch(s)), starts[len(alone) :]
-        )
-        done.extend(rest)
+      done = self._two_at_a_time(prepared, dispatch)
     else:
       waiting, done = [], []
-      for start in starts:
+      for start in self.starts(prepared):
         waiting.append(dispatch(start))
         if len(waiting) > _IN_FLIGHT:
           done.append(jax.device_get(waiting.pop(0)))
@@ -203,6 +243,30 @@ class Forward:
       ]
       for name in names
     }
+
+  def _two_at_a_time(
+    self, prepared: Prepared, dispatch: Callable[[int], dict[str, jax.Array]]
+  ) -> list[dict[str, np.ndarray]]:
+    """On a CPU elementwise work keeps one core busy; a second batch takes two.
+
+    The first batch of a length runs alone: two at once would compile twice.
+    """
+    done = {}
+    for start in self.starts(prepared):
+      length = _length(prepared, start)
+      if length not in self._compiled:
+        done[start] = jax.device_get(dispatch(start))
+        self._compiled.add(length)
+    rest = [start for start in self.starts(prepared) if start not in done]
+    with concurrent.futures.ThreadPoolExecutor(_CPU_STREAMS) as pool:
+      found = pool.map(lambda start: jax.device_get(dispatch(start)), rest)
+      done.update(zip(rest, found, strict=True))
+    return [done[start] for start in sorted(done)]
+
+
+def _length(prepared: Prepared, row: int) -> int | None:
+  """Slots that a batch keeps whose first row this is: no other needs more."""
+  return None if prepared.lengths is None else int(prepared.lengths[row])
 
 
 def _padded(rows: np.ndarray, count: int) -> np.ndarray:

@@ -69,12 +69,40 @@ def test_padding_and_tokens_are_counted(toy):
   assert len(prepared.batch['encoder_input_tokens']) == 3
 
 
+def test_rows_are_cut_to_what_they_use(toy):
+  # Rows of 512 in steps of 128: 300 keeps 384, 512 all, 130 keeps 256, 90 128.
+  features = toy.sums()._replace(encoder_length=512, max_segments=1)
+  given = examples([300, 512, 130, 90])
+  prepared = forward.prepare(features, given)
+  assert prepared.lengths.tolist() == [512, 384, 256, 128]
+  assert prepared.row.tolist() == [1, 0, 2, 3]
+  assert (prepared.tokens, prepared.slots) == (1032, 1280)
+  made = forward.Forward(features, toy.params, toy.one_device(), rows=3)
+  shapes = [
+    made.batch(prepared, start)['encoder_input_tokens'].shape
+    for start in made.starts(prepared)
+  ]
+  assert shapes == [(3, 512), (3, 128)]
+  expected = [[0.5 * e['encoder'].sum(), len(e['encoder'])] for e in given]
+  np.testing.assert_allclose(made(prepared)['embedding'], expected, rtol=1e-6)
+
+
+def test_four_lengths_are_the_most(toy):
+  features = toy.sums()._replace(encoder_length=1000, max_segments=1)
+  prepared = forward.prepare(features, examples(range(1, 1001, 7)))
+  assert sorted(set(prepared.lengths)) == [256, 512, 768, 1000]
+
+
 def test_cost_is_that_of_the_rows(toy):
   made, features, _ = make(toy)
   one = made.cost(forward.prepare(features, examples([24])))
   three = made.cost(forward.prepare(features, examples([24] * 3)))
   assert one > 0
   assert three == pytest.approx(3 * one)
+  long = features._replace(encoder_length=512, max_segments=1)
+  made = forward.Forward(long, toy.params, toy.one_device())
+  costs = [made.cost(forward.prepare(long, examples([n]))) for n in (128, 512)]
+  assert costs[1] == pytest.approx(4 * costs[0], rel=0.1)
   assert made.cost(forward.prepare(features, [])) == 0.0
 
 
