@@ -139,7 +139,7 @@ def make(
       ]
       read_ones = iter(read([pair for piece in pieces for pair in piece]))
       found += [
-        sum(next(read_ones).log_prob for _ in piece) for piece in pieces
+        sum((next(read_ones).log_prob for _ in piece), 0.0) for piece in pieces
       ]
     return found
 

@@ -103,8 +103,8 @@ def ask(
   to_score = [one for one in requests if isinstance(one, Continuation)]
   to_write = [one for one in requests if isinstance(one, Generation)]
   try:
-    scored = iter(model.log_likelihoods(to_score))
-    written = iter(model.generate(to_write))
+    scored = iter(model.log_likelihoods(to_score) if to_score else ())
+    written = iter(model.generate(to_write) if to_write else ())
   except ValueError as error:
     raise UserError(f'{name}: {error}, or leave the task out') from error
   answers = [

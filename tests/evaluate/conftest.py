@@ -1,7 +1,13 @@
 """Networks whose likelihoods a test can work out by itself."""
 
 import functools
+import gzip
+import io
+import json
+import lzma
+import tarfile
 from typing import NamedTuple
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -164,3 +170,41 @@ def slow_log_likelihood(model, context, continuation):
 def slow():
   """(model, context ids, continuation ids) -> (log-probability, greedy)."""
   return slow_log_likelihood
+
+
+def _packed(name, data):
+  """Bytes as a file of that name holds them."""
+  if name.endswith('.xz'):
+    return lzma.compress(data, preset=0)
+  return gzip.compress(data) if name.endswith('.gz') else data
+
+
+@pytest.fixture
+def pack(tmp_path):
+  """pack(file, text or {member: text}): writes a benchmark file -> folder."""
+
+  def write(file, content):
+    buffer = io.BytesIO()
+    if isinstance(content, str):
+      buffer.write(content.encode())
+    elif file.endswith('.zip'):
+      with zipfile.ZipFile(buffer, 'w') as archive:
+        for name, text in content.items():
+          archive.writestr(name, text)
+    else:
+      with tarfile.open(fileobj=buffer, mode='w') as archive:
+        for name, text in content.items():
+          item = tarfile.TarInfo(name)
+          data = _packed(name, text.encode())
+          item.size = len(data)
+          archive.addfile(item, io.BytesIO(data))
+    (tmp_path / file).write_bytes(_packed(file, buffer.getvalue()))
+    return tmp_path
+
+  return write
+
+
+@pytest.fixture
+def json_lines():
+  """Rows -> JSON Lines."""
+  return lambda *rows: ''.join(json.dumps(row) + '\n' for row in rows)
