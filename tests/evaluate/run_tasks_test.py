@@ -10,7 +10,6 @@ from jaxcurate.evaluate import run_tasks
 from jaxcurate.evaluate.continuations import LogLikelihood
 from jaxcurate.evaluate.language_model import LanguageModel
 from jaxcurate.evaluate.task import (
-  Continuation,
   Example,
   Generation,
   Task,
