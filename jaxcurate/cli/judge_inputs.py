@@ -1,18 +1,20 @@
 """What a judge learns from: judgements that fit each other and the corpus."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+import dataclasses
 import hashlib
 
+from jaxtyping import Float
 import numpy as np
 
 from jaxcurate.data import targets as targets_lib
 from jaxcurate.data.targets import Pairs, Targets
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import load
+from jaxcurate.models import load, t5
 from jaxcurate.ops import judge_loss, rating
 from jaxcurate.scorers import rater
 from jaxcurate.train import judge, judge_data
-from jaxcurate.types import Network, Scorer, Selection, Vocabulary
+from jaxcurate.types import Document, Network, Scorer, Vocabulary
 
 Judged = Targets | Pairs
 
@@ -45,16 +47,19 @@ def read_judgements(
   if pairs is not None:
     if loss not in (None, 'bradley_terry'):
       raise UserError(f'--pairs are learnt with bradley_terry, not {loss}')
-    return targets_lib.read_pairs(pairs, columns), 'bradley_terry'
+    judged = targets_lib.read_pairs(pairs, columns)
+    check_values(judged, judged.value, '')
+    return judged, 'bradley_terry'
   assert targets is not None, 'one of the two is given'
   if loss == 'bradley_terry':
     raise UserError('bradley_terry needs --pairs, not --targets')
   judged = targets_lib.read_targets(targets, columns, id_field=id_field)
-  if judged.unit.startswith('log P') and loss != 'squared':
+  check_values(judged, judged.value, '')
+  if judged.unit.startswith('log P(yes') and loss != 'squared':
     judged = judged._replace(value=np.exp(judged.value))
   known = judged.value[~np.isnan(judged.value)]
   if loss is None:
-    fits = len(known) and known.min() >= 0 and known.max() <= 1
+    fits = known.min() >= 0 and known.max() <= 1
     loss = 'binary' if fits else 'squared'
   if loss == 'binary':
     name = f'{judged.name}: {", ".join(judged.columns)}'
@@ -101,28 +106,64 @@ def digest(judged: Judged) -> str:
   return found.hexdigest()
 
 
-def judged_documents(judged: Judged) -> Selection:
-  """Every judged id once, so that only these texts are read."""
-  ids = np.unique(judged.id.astype(str)).astype(object)
-  ones = np.ones(len(ids), np.int32)
-  return Selection(ids, ones, ones.astype(np.float64))
+def judged_rows(rows: Iterable[Document], judged: Judged) -> Iterator[Document]:
+  """The documents of a corpus that were judged.
+
+  Raises:
+    UserError: none was.
+  """
+  wanted = set(judged.id.ravel().tolist())
+  found, last = 0, 'nothing'
+  for row in rows:
+    last = row.id
+    if row.id in wanted:
+      found += 1
+      yield row
+  if not found:
+    raise UserError(
+      f'{judged.name}: none of its {len(wanted):,} ids is in the corpus; it has'
+      f' {next(iter(wanted))!r}, the corpus {last!r}; name the column of the'
+      ' ids with --id_field'
+    )
 
 
-def check_items(items: judge_data.Items, judged: Judged) -> None:
-  """Raises UserError where there is nothing to learn."""
-  for column, values in zip(judged.columns, items.target.T, strict=True):
+def check_values(
+  judged: Judged, value: Float[np.ndarray, 'N C'], which: str
+) -> None:
+  """Raises UserError where there is nothing to learn.
+
+  Args:
+    judged: names of the judgements.
+    value: of those that are left.
+    which: says which these are.
+  """
+  if not judged.columns:
+    raise UserError(f'{judged.name}: has no judgements')
+  for column, values in zip(judged.columns, value.T, strict=True):
     known = values[~np.isnan(values)]
     if len(known) < 2:
       raise UserError(
-        f'{judged.name}: {len(known)} judgement(s) of {column!r} whose texts'
-        ' are in the corpus and not held out; give at least 2, check the ids'
-        ' and --gin.train_judge.run.holdout_share'
+        f'{judged.name}: has {len(known)} judgement(s) of {column!r}{which},'
+        ' expected at least 2'
       )
     if isinstance(judged, Targets) and np.ptp(known) == 0:
       raise UserError(
-        f'{judged.name}: all {len(known)} values of {column!r} are'
+        f'{judged.name}: all {len(known):,} values of {column!r}{which} are'
         f' {known[0]:g}, so there is nothing to learn'
       )
+
+
+def without_projection(start: load.LoadedModel) -> load.LoadedModel:
+  """A Sentence-T5 without the dense layer behind its states: a head reads the
+  states, and the format that a judge is saved in has no place for it."""
+  config = start.config
+  if not isinstance(config, t5.T5Config) or config.projection_dim is None:
+    return start
+  config = dataclasses.replace(config, projection_dim=None)
+  params = {**start.params}
+  del params['projection']
+  network = load.make_network(config)
+  return start._replace(network=network, params=params, config=config)
 
 
 def first_head(
@@ -145,9 +186,18 @@ def read_answer(
   """Ask-LLM's reading, for training.
 
   Raises:
-    UserError: a setting that it refuses.
+    UserError: a setting that it refuses, or several prompts per text.
   """
   try:
-    return judge.read_answer(make(network=network, vocabulary=words))
+    scorer = make(network=network, vocabulary=words)
   except ValueError as error:
     raise UserError(f'ask_llm: {error}') from error
+  features = scorer.features
+  long = [0] * (features.encoder_length + features.decoder_length + 1)
+  [prompts] = features.examples([Document('', '', None)], [long])
+  if len(prompts) > 1:
+    raise UserError(
+      f'ask_llm asks {len(prompts)} questions about a long text, and only one'
+      " can be learnt: leave criteria out, and long_texts='head'"
+    )
+  return judge.read_answer(scorer)

@@ -140,8 +140,11 @@ def run(
   devices = mesh_lib.make_mesh(mesh)
   if dtype is None:
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
-  start = train_parts.start_from(network, model, vocabulary, dtype)
+  start = judge_inputs.without_projection(
+    train_parts.start_from(network, model, vocabulary, dtype)
+  )
   words = vocabularies.load_vocabulary(start.vocabulary)
+  vocabularies.check_fits(words, start.config.vocab_size)
   corpus = inputs_lib.open_documents(
     inputs=inputs,
     task=task,
@@ -173,7 +176,7 @@ def run(
     'judgements_per_batch': judgements_per_batch if steps else None,
     'penalties': None if steps else list(penalties),
     'holdout_share': holdout_share,
-    'schedule_steps': schedule_steps,
+    'schedule_steps': schedule_steps or steps,
     'seed': seed,
     'dtype': dtype,
     **gin_files.settings(
@@ -187,21 +190,25 @@ def run(
       return
   cache = token_cache.build(
     f'{output}/cache/text',
-    corpus.rows(),
+    judge_inputs.judged_rows(corpus.rows(), judged),
     words,
-    settings={'files': settings['files'], 'fields': settings['fields']},
-    selection=judge_inputs.judged_documents(judged),
+    settings={
+      name: settings[name] for name in ('files', 'fields', 'judgements')
+    },
     holdout_share=holdout_share,
   )
   items = judge_data.find_items(cache.train, judged)
   held_out = judge_program.HeldOut(
     cache.eval, judge_data.find_items(cache.eval, judged), cache.domains
   )
-  judge_inputs.check_items(items, judged)
+  judge_inputs.check_values(
+    judged, items.target, ' whose texts are in the corpus and not held out'
+  )
+  fast = load.for_training(start) if steps else load.for_scoring(start)
   if answer is None:
-    reading = judge.read_with_head(start.network, words, head)
+    reading = judge.read_with_head(fast, words, head)
   else:
-    reading = judge_inputs.read_answer(answer, start.network, words)
+    reading = judge_inputs.read_answer(answer, fast, words)
   total = len(items.target) + len(held_out.items.target)
   print(
     f'learning {", ".join(judged.columns)} from {len(items.target):,}'
@@ -219,7 +226,7 @@ def run(
     )
     weights = jax.device_put(start.params, shardings)
     seen, flops = probe_inputs.gather(
-      cache.train, load.for_scoring(start), words, head, weights, devices
+      cache.train, fast, words, head, weights, devices
     )
     fitted = probe.fit(
       seen,

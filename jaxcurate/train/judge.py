@@ -25,6 +25,7 @@ from jaxcurate.types import (
 )
 
 _SURE = 1e-7  # of P(yes): log-odds stay within 16
+_BLOCK_ROWS = 32  # 16,384 tokens at the usual 512
 
 
 class Reading(NamedTuple):
@@ -91,8 +92,11 @@ def rate_texts(
     [M, C] float32; of texts without a window, what the head gives to nothing.
   """
   text_ExM = batch['text'].reshape(-1, 1) == jnp.arange(num_texts)
-  rated = reading.windows(
-    params['network'], params['head'], batch, batch['text'].shape[1]
+  rated = _in_blocks(
+    lambda rows: reading.windows(
+      params['network'], params['head'], rows, batch['text'].shape[1]
+    ),
+    {k: v for k, v in batch.items() if k not in ('text', 'target')},
   )
   rating_ExC = rated['rating'].reshape(text_ExM.shape[0], -1)
   weight_ExM = jnp.where(text_ExM, rated['tokens'].reshape(-1, 1), 0.0)
@@ -110,6 +114,34 @@ def rate_texts(
     return mean_MxC
   head = params['head']
   return mean_MxC + jnp.log(total_M)[:, None] * head['length'] + head['bias']
+
+
+def _in_blocks(
+  function: Callable[[Batch], dict[str, jax.Array]], rows: Batch
+) -> dict[str, jax.Array]:
+  """The function of all rows, in the memory of `_BLOCK_ROWS` of them.
+
+  How many rows a step's texts fill is known only when they are drawn, and
+  gradients need every row's activations: they are computed again, block by
+  block. Rows that lie on one device stay there.
+  """
+  num_rows = len(next(iter(rows.values())))
+  if num_rows <= _BLOCK_ROWS:
+    return function(rows)
+  num_blocks = -(-num_rows // _BLOCK_ROWS)
+  block_rows = -(-num_rows // (8 * num_blocks)) * 8  # over up to 8 devices
+  missing = num_blocks * block_rows - num_rows
+
+  def split(array: jax.Array) -> jax.Array:
+    whole = jnp.pad(array, [(0, missing)] + [(0, 0)] * (array.ndim - 1))
+    blocks = whole.reshape(block_rows, num_blocks, *array.shape[1:])
+    return jnp.swapaxes(blocks, 0, 1)
+
+  found = jax.lax.map(jax.checkpoint(function), jax.tree.map(split, dict(rows)))
+  return {
+    name: jnp.swapaxes(array, 0, 1).reshape(-1, *array.shape[2:])[:num_rows]
+    for name, array in found.items()
+  }
 
 
 def mean_loss(
