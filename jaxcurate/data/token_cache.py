@@ -20,6 +20,7 @@ import numpy as np
 from jaxcurate.data import selection_filter, token_part
 from jaxcurate.data.token_builder import META, TokenBuilder, sync
 from jaxcurate.data.token_part import TokenPart
+from jaxcurate.io import manifest
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops.ids import hash_ids
 from jaxcurate.types import Document, Selection, Vocabulary
@@ -91,7 +92,8 @@ def build(
     'holdout_share': None if eval_rows is not None else holdout_share,
   }
   if (final / META).is_file():
-    _refuse_other_settings(final, everything)
+    there = json.loads((final / META).read_text())['settings']
+    manifest.refuse_other_settings(final, there, everything)
     return open_cache(final)
   building = final.with_name(f'{final.name}.building')
   with _writing(directory):
@@ -202,20 +204,3 @@ def _blocks(rows: Iterable[Document]) -> Iterator[list[Document]]:
       block, characters = [], 0
   if block:
     yield block
-
-
-def _refuse_other_settings(
-  folder: pathlib.Path, settings: Mapping[str, Any]
-) -> None:
-  there = json.loads((folder / META).read_text())['settings']
-  now = json.loads(json.dumps(settings))
-  different = [
-    f'{key}: {there.get(key)!r} there, {now.get(key)!r} now'
-    for key in sorted({*there, *now})
-    if there.get(key) != now.get(key)
-  ]
-  if different:
-    raise UserError(
-      f'{folder}: a token cache made with other settings'
-      f' ({"; ".join(different)}); name another folder or delete this one'
-    )
