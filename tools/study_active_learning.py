@@ -157,7 +157,9 @@ def report(
 
 def main() -> None:
   """Reads the flags and prints the table."""
-  parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+  parser = argparse.ArgumentParser(
+    description='How many labels does uncertainty sampling save?'
+  )
   parser.add_argument('folder', type=pathlib.Path)
   parser.add_argument('--seeds', type=int, default=8)
   parser.add_argument('--batch', type=int, default=40)
