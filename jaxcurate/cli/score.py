@@ -176,6 +176,11 @@ def run(
   }
   if any(scorer.fit for scorer in scorers):
     settings['seed'] = seed
+    print(
+      f'learning from {len(trusted)} trusted documents, once: kept in'
+      f' {output}/{fitting.FOLDER}',
+      flush=True,
+    )
   bar, stop_counting = inputs_lib.progress_bar(corpus, block_rows, 'score')
 
   def show(progress: engine.Progress) -> None:
@@ -204,6 +209,7 @@ def run(
       chunk_seconds=chunk_seconds,
       on_progress=show,
     )
+    bar.total = bar.n  # counted, where the estimate was by blocks
   finally:
     stop_counting()
     bar.close()

@@ -12,6 +12,7 @@ import jax
 
 from jaxcurate.cli import gin_files
 from jaxcurate.data import readers, row_shape, token_cache, token_part
+from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
@@ -44,6 +45,8 @@ def start_from(
   dtype: str,
 ) -> load.LoadedModel:
   """Where training starts: a checkpoint, or a network without parameters."""
+  if vocabulary is not None:
+    vocabulary = vocabularies.find(vocabulary)  # the file, which is exported
   if model is not None:
     loaded = load.load(model, dtype=dtype)
     return loaded._replace(vocabulary=vocabulary or loaded.vocabulary)

@@ -144,11 +144,10 @@ def load_vocabulary(
   Raises:
     UserError: nothing readable is there.
   """
-  if os.fspath(path) == 'bytes':
+  found = find(path)
+  if found == 'bytes':
     return ByteVocabulary(extra_ids=0)
-  path = pathlib.Path(path)
-  if path.is_dir():
-    path = _file_in(path)
+  path = pathlib.Path(found)
   if path.suffix == '.json':
     return DecoderVocabulary(path)
   _, processor = tokenizer_sentencepiece.load(path)
@@ -176,13 +175,24 @@ def check_fits(vocabulary: Vocabulary, vocab_size: int) -> None:
     )
 
 
-def _file_in(folder: pathlib.Path) -> pathlib.Path:
+def find(path: str | os.PathLike[str]) -> str:
+  """'bytes', or the file that holds a vocabulary.
+
+  Args:
+    path: 'bytes', a file, or a folder with one.
+
+  Raises:
+    UserError: the folder has none.
+  """
+  folder = pathlib.Path(path)
+  if os.fspath(path) == 'bytes' or not folder.is_dir():
+    return os.fspath(path)
   # tokenizer.json is what transformers reads where both are; T5's lacks the
   # sentinels of a spiece.model that a user trained.
   names = ('spiece.model', 'tokenizer.json', 'tokenizer.model')
   for name in names:
     if (folder / name).is_file():
-      return folder / name
+      return str(folder / name)
   raise UserError(
     f'{folder}: has no vocabulary; expected one of {", ".join(names)}'
   )

@@ -31,7 +31,7 @@ def trained(corpus, small_vocabulary, tmp_path_factory):
   assert not cli.main(
     [
       'train', f'--model={folder / "net.gin"}', '--weighting=adapt',
-      f'--vocabulary={small_vocabulary}', f'--input={corpus}',
+      f'--vocabulary={small_vocabulary.parent}', f'--input={corpus}',
       f'--anchors={corpus}', f'--output={folder / "out"}', '--steps=12',
       '--mesh=data=8', '--gin.train.run.rows_per_batch=8',
       '--gin.train.run.encoder_length=32', '--gin.train.run.max_segments=2',
@@ -46,7 +46,9 @@ def trained(corpus, small_vocabulary, tmp_path_factory):
   return folder / 'out'
 
 
-def test_it_learns_and_says_so(trained):
+def test_it_learns_and_says_so(trained, small_vocabulary):
+  exported = trained / 'model' / small_vocabulary.name  # given as a folder
+  assert exported.read_bytes() == small_vocabulary.read_bytes()
   lines = [json.loads(line) for line in open(trained / 'metrics.jsonl')]
   losses = [line['loss'] for line in lines if 'loss' in line]
   assert losses[-1] < losses[0] < 1.2 * np.log(800)

@@ -184,6 +184,16 @@ def test_sentinels_of_a_t5_tokenizer_json(shared_data, tmp_path, t5):
   assert found.encode_batch([text]) == t5.encode_batch([text])
 
 
+def test_where_a_vocabulary_is(tmp_path):
+  assert vocabulary_lib.find('bytes') == 'bytes'
+  with pytest.raises(UserError, match='has no vocabulary; expected one of'):
+    vocabulary_lib.find(tmp_path)
+  for name in ('tokenizer.model', 'tokenizer.json', 'spiece.model'):
+    (tmp_path / name).touch()
+    assert vocabulary_lib.find(tmp_path) == str(tmp_path / name)
+    assert vocabulary_lib.find(tmp_path / name) == str(tmp_path / name)
+
+
 def test_a_tokenizer_that_does_not_fit_the_model(t5):
   vocabulary_lib.check_fits(t5, 32_100)
   vocabulary_lib.check_fits(t5, 32_128)
