@@ -135,6 +135,8 @@ def run(
   trusted: list[Document] = []
   if anchors:
     trusted = list(open_documents(inputs=anchors, task=None).rows())
+    if not trusted:
+      raise UserError(f'--anchors={", ".join(anchors)}: no document with text')
   elif fitted is not None:
     trusted = fitting.read_anchors(fitted)
   scorers = score_methods.make_scorers(
@@ -176,11 +178,12 @@ def run(
   }
   if any(scorer.fit for scorer in scorers):
     settings['seed'] = seed
-    print(
-      f'learning from {len(trusted)} trusted documents, once: kept in'
-      f' {output}/{fitting.FOLDER}',
-      flush=True,
-    )
+    if fitted is None:
+      print(
+        f'learning from {len(trusted)} trusted documents, once: kept in'
+        f' {output}/{fitting.FOLDER}',
+        flush=True,
+      )
   bar, stop_counting = inputs_lib.progress_bar(corpus, block_rows, 'score')
 
   def show(progress: engine.Progress) -> None:

@@ -111,11 +111,12 @@ def to_vector(value: Any, width: int | None) -> np.ndarray | Bad:
 def _text(raw: Mapping[str, Any], fields: Fields) -> str | Bad:
   if fields.text not in raw:
     present = ', '.join(sorted(map(str, raw))) or 'none'
-    also = ' and no conversation' if fields.turns else ''
-    return Bad(
-      'missing text field',
-      f'no {fields.text!r}{also}; fields present: {present}',
-    )
+    detail = f'no {fields.text!r}'
+    if fields.turns:
+      detail += ' and no conversation'
+    elif not isinstance(conversations.to_turns(raw), Bad | None):
+      present += ' (a conversation: `jaxcurate score --turns` reads it)'
+    return Bad('missing text field', f'{detail}; fields present: {present}')
   text = cells.string(raw[fields.text])
   if isinstance(text, Bad):
     return text

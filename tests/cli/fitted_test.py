@@ -112,15 +112,20 @@ def other_model(tiny_model, tmp_path):
       ['--reference', 'not for perplexity but for', 'color_filter'],
     ),
     (['--method=lamdas', '--fitted=none'], ['none', '--fitted a folder']),
+    (
+      ['--method=lamdas', '--anchors=EMPTY', '--on_bad_row=skip'],
+      ['--anchors=', 'empty.jsonl: no document with text'],
+    ),
   ],
 )
 def test_mistakes_are_one_clear_line(
   run, tiny_model, corpus, anchors, tmp_path, fails_clearly, flags, words
 ):
-  flags = [
-    flag.replace('ANCHORS', str(anchors)).replace('MODEL', str(tiny_model))
-    for flag in flags
-  ]
+  empty = tmp_path / 'empty.jsonl'
+  empty.write_text('{"text": " "}\n')
+  given = {'ANCHORS': anchors, 'MODEL': tiny_model, 'EMPTY': empty}
+  for name, path in given.items():
+    flags = [flag.replace(name, str(path)) for flag in flags]
   result = run(
     'score', *flags, f'--model={tiny_model}', f'--input={corpus}',
     f'--output={tmp_path / "out"}',

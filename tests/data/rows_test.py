@@ -138,7 +138,11 @@ def test_the_plan_for_everything():
 
 def test_turns_where_they_are_asked_for():
   raw = {'prompt': 'Hi', 'completion': 'Ho', 'id': 'a'}
-  assert to_row(raw, FIELDS, 'f:0').reason == 'missing text field'
+  assert to_row(raw, FIELDS, 'f:0') == (
+    'missing text field',
+    "no 'text'; fields present: completion, id, prompt (a conversation:"
+    ' `jaxcurate score --turns` reads it)',
+  )
   fields = Fields(turns=True)
   turns = (('user', 'Hi'), ('assistant', 'Ho'))
   expected = Document('a', 'Hi\n\nHo', None, None, turns)
