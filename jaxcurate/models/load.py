@@ -13,6 +13,7 @@ from jaxcurate.models import (
   decoder_settings,
   huggingface,
   huggingface_decoder,
+  lora,
   parameters,
   sentence_t5,
   t5,
@@ -51,10 +52,10 @@ def load(path: str, *, dtype: str | None = None) -> LoadedModel:
 
   Args:
     path: an existing path wins: a Hugging Face folder of a T5 or of a decoder
-      (`decoder_settings.MODEL_TYPES`), a sentence-transformers T5 folder, a
-      T5X checkpoint directory (or a folder of several: the last step) or
-      legacy file. Else 'judge', the one shipped with jaxcurate, or
-      'hf:owner/name', which is downloaded.
+      (`decoder_settings.MODEL_TYPES`), PEFT's folder of LoRA adapters for one
+      (merged), a sentence-transformers T5 folder, a T5X checkpoint directory
+      (or a folder of several: the last step) or legacy file. Else 'judge', the
+      one shipped with jaxcurate, or 'hf:owner/name', which is downloaded.
     dtype: 'bfloat16' or 'float32' activations; None keeps float32.
 
   Raises:
@@ -137,6 +138,11 @@ def _read(path: str) -> tuple[types.Params, Config, str]:
     return sentence_t5.read(folder)
   if (folder / 'config.json').is_file():
     return _read_huggingface(folder)
+  if (folder / lora.CONFIG).is_file():
+    base, alpha = lora.read_config(folder)
+    params, config, vocabulary = _read(base)
+    adapters = lora.read(folder, config)
+    return lora.merged(params, adapters, alpha), config, vocabulary
   steps = [p for p in folder.iterdir() if _STEP.fullmatch(p.name)]
   if steps:
     last = max(steps, key=lambda p: int(p.name.removeprefix('checkpoint_')))
