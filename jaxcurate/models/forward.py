@@ -134,8 +134,11 @@ class Forward:
         or chooses by device.
       say: where the one line about a halved batch goes.
     """
-    self._features, self._params, self._mesh = features, params, mesh
+    self._features, self._params = features, params
     self._shards = mesh.shape['data']
+    rows_axis = jax.sharding.PartitionSpec('data')
+    self._sharding = jax.sharding.NamedSharding(mesh, rows_axis)
+    self._alone = jax.default_backend() == 'cpu' and mesh.size == 1
     default = features.rows
     if default is None:
       on_cpu = jax.default_backend() == 'cpu'
@@ -172,6 +175,29 @@ class Forward:
         )
       total += count * self._flops_per_row[length]
     return total
+
+  def memory(self, prepared: Prepared) -> tuple[int, dict[str, Any]]:
+    """Bytes of one device, as XLA plans them for a block's longest rows.
+
+    Those of the parameters and of the batches that run at the same time; and
+    the shapes of a batch's outputs.
+    """
+    batch = jax.device_put(self.batch(prepared, 0), self._sharding)
+    compiled = self._run.lower(
+      self._params, batch, self._features.max_segments
+    ).compile()
+    plan = compiled.memory_analysis()
+    params = sum(
+      leaf.addressable_shards[0].data.nbytes
+      for leaf in jax.tree.leaves(self._params)
+    )
+    if plan is None:  # not every backend says
+      return params, compiled.out_info
+    arrays = plan.argument_size_in_bytes - params + plan.output_size_in_bytes
+    batches = _CPU_STREAMS if self._alone else 1
+    batches = min(batches, len(self.starts(prepared)))
+    every = batches * (arrays + plan.temp_size_in_bytes)
+    return params + every, compiled.out_info
 
   def __call__(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Outputs of every example, name -> [num_examples, ...] float32.
@@ -220,14 +246,12 @@ class Forward:
 
   def _outputs(self, prepared: Prepared) -> dict[str, np.ndarray]:
     """Runs all batches and gathers by example."""
-    rows = jax.sharding.PartitionSpec('data')
-    sharding = jax.sharding.NamedSharding(self._mesh, rows)
 
     def dispatch(start: int) -> dict[str, jax.Array]:
-      batch = jax.device_put(self.batch(prepared, start), sharding)
+      batch = jax.device_put(self.batch(prepared, start), self._sharding)
       return self._run(self._params, batch, self._features.max_segments)
 
-    if jax.default_backend() == 'cpu' and self._mesh.size == 1:
+    if self._alone:
       done = self._two_at_a_time(prepared, dispatch)
     else:
       waiting, done = [], []

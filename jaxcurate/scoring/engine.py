@@ -25,7 +25,7 @@ from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import forward
-from jaxcurate.scoring import chunks, overlap
+from jaxcurate.scoring import chunks, memory, overlap
 from jaxcurate.scoring import parts as parts_lib
 from jaxcurate.scoring.chunks import Block
 from jaxcurate.types import Document, Features, Scorer, Vocabulary
@@ -112,6 +112,8 @@ def score_corpus(
       return ready._replace(anchors=found)
 
     for ready in _prepared_ahead(blocks, prepare):
+      if not documents:
+        memory.announce(scorers, forwards, ready.prepared)
       columns = _score_block(ready, scorers, passes, forwards)
       if corpus.on_bad_row == 'stop':
         _refuse_broken_scores(ready, scorers, columns)
@@ -217,12 +219,13 @@ def _refuse_broken_scores(
     counts = ready.counts.get(scorer.features.name, [])
     names = scorer.columns if scorer.summary is None else [scorer.features.name]
     for name in names if counts else ():
+      what = name if scorer.summary is None else next(iter(scorer.columns))
       values = columns[name].reshape(len(counts), -1)
       broken = ~np.isfinite(values).all(axis=1) & (np.array(counts) > 0)
       if broken.any():
         row = int(broken.argmax())
         raise UserError(
-          f'{ready.block.file}: id {ready.block.rows[row].id!r}: {name} is'
+          f'{ready.block.file}: id {ready.block.rows[row].id!r}: {what} is'
           f' {values[row][~np.isfinite(values[row])][0]}; the weights are'
           ' damaged or overflow: try --dtype=float32 or another --model, or'
           ' leave such documents without a score with --on_bad_row=skip'
