@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from peers import why_not
 
-from jaxcurate.models import decoder, huggingface_decoder
+from jaxcurate.models import decoder, decoder_tensor_names, huggingface_decoder
+from jaxcurate.models import parameters as trees
 
 try:
   import torch
@@ -15,7 +16,7 @@ try:
 except ImportError:
   torch = transformers = None
 
-__all__ = ['log_ratios', 'make_peer', 'why_not']
+__all__ = ['as_arrays', 'log_ratios', 'lora_gradients', 'make_peer', 'why_not']
 
 
 def make_peer(config: decoder.DecoderConfig, params: Any) -> Any:
@@ -106,3 +107,59 @@ def log_ratios(
     return scores
 
   return call
+
+
+def lora_gradients(
+  model: Any, adapters: Any, alpha: float, documents: Sequence[np.ndarray]
+) -> Callable[[], list[dict[tuple[str, ...], Any]]]:
+  """Gradients of the adapters, one document and one backward pass at a time.
+
+  Args:
+    model: from `make_peer`; its weights are frozen, its linear layers changed.
+    adapters: ours, from `ops.lora.init`, layers stacked or not.
+    alpha: LoRA's scale.
+    documents: token ids of each, at least two.
+
+  Returns:
+    A call that gives path -> gradient of every document, on the device.
+  """
+  model.requires_grad_(False)
+  flat = trees.flatten(trees.unstack_layers(adapters))
+  tensors = {
+    path: torch.tensor(np.asarray(leaf), device=model.device).requires_grad_()
+    for path, leaf in flat.items()
+  }
+  for path, a in tensors.items():
+    if path[-1] != 'lora_a':
+      continue
+    b = tensors[(*path[:-1], 'lora_b')]
+    name = decoder_tensor_names.huggingface_name((*path[:-1], 'kernel'))
+    module = model.model.get_submodule(name.removesuffix('.weight'))
+
+    def add(_, inputs: Any, output: Any, a: Any = a, b: Any = b) -> Any:
+      low = inputs[0] @ a.to(output.dtype)
+      return output + alpha / a.shape[1] * (low @ b.to(output.dtype))
+
+    module.register_forward_hook(add)
+
+  def call() -> list[dict[tuple[str, ...], Any]]:
+    found = []
+    for own in documents:
+      tokens = torch.from_numpy(own)[None].to(model.device)
+      logits = model(input_ids=tokens[:, :-1], use_cache=False).logits
+      loss = torch.nn.functional.cross_entropy(logits[0].float(), tokens[0, 1:])
+      gradients = torch.autograd.grad(loss, list(tensors.values()))
+      found.append(dict(zip(tensors, gradients, strict=True)))
+    if model.device.type == 'cuda':
+      torch.cuda.synchronize()
+    return found
+
+  return call
+
+
+def as_arrays(found: list[dict[tuple[str, ...], Any]]) -> list[np.ndarray]:
+  """Each document's gradient as one vector, in the order of our leaves."""
+  return [
+    np.concatenate([x.float().cpu().numpy().ravel() for x in own.values()])
+    for own in found
+  ]
