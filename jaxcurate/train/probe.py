@@ -2,10 +2,10 @@
 
 For few judgements (people's labels): one pass over the texts, then a convex
 problem that is solved to its end, so that nothing depends on a learning rate,
-an order or a seed. How much the head is held back is chosen by
-cross-validation on the same texts. A linear probe of frozen states is the
-usual first step with few labels (arXiv 2202.10054); the n-grams beside it are
-ours (`ops.ngrams`).
+an order or a seed. How much the head is held back, and what states count for
+beside n-grams, is chosen by cross-validation on the same texts. A linear probe
+of frozen states is the usual first step with few labels (arXiv 2202.10054);
+the n-grams beside it are ours (`ops.ngrams`).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,6 +20,8 @@ import scipy.special
 from jaxcurate.ops import judge_loss, ngrams
 
 PENALTIES = (1.0, 0.3, 0.1, 0.03, 0.01)  # of the squared weights, per judgement
+# Of all states together, beside n-grams, whose rows have norm 1; ours.
+STATE_NORMS = (1.0, 0.3, 0.1)
 _FOLDS = 5
 _LENGTH_SCALE = 0.3  # of the standardised log length; ours
 _MAX_ITERATIONS = 500
@@ -46,11 +48,13 @@ class Fit(NamedTuple):
   Attributes:
     head: tensors of a `types.Head`.
     penalty: [C] chosen of `penalties`.
-    loss: [C] mean held-out loss in cross-validation at that penalty.
+    state_norm: [C] chosen of `state_norms`.
+    loss: [C] mean held-out loss in cross-validation of what was chosen.
   """
 
   head: dict[str, np.ndarray]
   penalty: tuple[float, ...]
+  state_norm: tuple[float, ...]
   loss: tuple[float, ...]
 
 
@@ -61,6 +65,7 @@ def fit(
   *,
   loss: str,
   penalties: Sequence[float] = PENALTIES,
+  state_norms: Sequence[float] = STATE_NORMS,
   seed: int = 0,
 ) -> Fit:
   """The head that minimises, for every criterion,
@@ -76,38 +81,49 @@ def fit(
       targets at least.
     loss: of `judge_loss.LOSSES`.
     penalties: to choose from, > 0.
+    state_norms: root mean square norm of a text's standardised states, > 0, to
+      choose from; without n-grams the first is taken.
     seed: of the folds.
 
   Returns:
     The head, and what was chosen.
 
   Raises:
-    ValueError: an unknown loss, or no penalty.
+    ValueError: an unknown loss, or no penalty or norm.
   """
   judge_loss.check(loss)
-  if not penalties or min(penalties) <= 0:
-    raise ValueError(f'penalties are {tuple(penalties)}, expected some > 0')
-  design, scales = _standardised(inputs)
-  reduced, back = _reduced(design)
-  rows = reduced[text[:, 0]]
-  if text.shape[1] == 2:
-    rows = rows - reduced[text[:, 1]]
+  for name, values in (('penalties', penalties), ('state norms', state_norms)):
+    if not values or min(values) <= 0:
+      raise ValueError(f'{name} are {tuple(values)}, expected some > 0')
+  if inputs.grams is None:
+    state_norms = state_norms[:1]
+  views = [_view(inputs, text, norm) for norm in state_norms]
   found, chosen, held_out = [], [], []
   for values in target.astype(np.float64).T:
     known = ~np.isnan(values)
-    part, wanted = rows[known], values[known]
+    wanted = values[known]
     mean, deviation = 0.0, 1.0
     if loss == 'squared':
       mean, deviation = wanted.mean(), wanted.std() or 1.0
       wanted = (wanted - mean) / deviation
-    errors = [_validate(part, wanted, loss, p, seed) for p in penalties]
+    tried = [(i, penalty) for i in range(len(views)) for penalty in penalties]
+    errors = [
+      _validate(views[i].rows[known], wanted, loss, penalty, seed)
+      for i, penalty in tried
+    ]
     best = int(np.argmin(errors))
-    weights, bias = _solve(part, wanted, loss, penalties[best])
-    found.append(np.append(back(weights) * deviation, bias * deviation + mean))
-    chosen.append(float(penalties[best]))
+    view, penalty = views[tried[best][0]], tried[best][1]
+    weights, bias = _solve(view.rows[known], wanted, loss, penalty)
+    whole = np.append(view.back(weights) * deviation, bias * deviation + mean)
+    found.append(_unscaled(whole[:, None], view.scales, inputs))
+    chosen.append((float(penalty), float(state_norms[tried[best][0]])))
     held_out.append(float(errors[best]))
-  head = _unscaled(np.stack(found, axis=1), scales, inputs)
-  return Fit(head, tuple(chosen), tuple(held_out))
+  head = {
+    name: np.concatenate([own[name] for own in found], axis=-1)
+    for name in found[0]
+  }
+  penalties, norms = zip(*chosen, strict=True)
+  return Fit(head, penalties, norms, tuple(held_out))
 
 
 class _Scales(NamedTuple):
@@ -118,13 +134,31 @@ class _Scales(NamedTuple):
   used: np.ndarray  # [U] buckets that occur
 
 
-def _standardised(inputs: Inputs) -> tuple[scipy.sparse.csr_matrix, _Scales]:
+class _View(NamedTuple):
+  """Judgements as rows, with one norm of the states, and the way back."""
+
+  rows: Any  # [M, K] array or sparse
+  back: Callable[[np.ndarray], np.ndarray]  # [K] weights -> [D + 1 + U]
+  scales: _Scales
+
+
+def _view(inputs: Inputs, text: np.ndarray, state_norm: float) -> _View:
+  design, scales = _standardised(inputs, state_norm)
+  reduced, back = _reduced(design)
+  rows = reduced[text[:, 0]]
+  if text.shape[1] == 2:
+    rows = rows - reduced[text[:, 1]]
+  return _View(rows, back, scales)
+
+
+def _standardised(
+  inputs: Inputs, state_norm: float
+) -> tuple[scipy.sparse.csr_matrix, _Scales]:
   """[N, D + 1 + U] design and its scales."""
   width = inputs.pooled.shape[1]
   dense = np.column_stack([inputs.pooled, inputs.length]).astype(np.float64)
   mean, deviation = dense.mean(axis=0), dense.std(axis=0)
-  # Pooled states weigh in all as much as n-grams, whose rows have norm 1.
-  wanted = np.append(np.full(width, width**-0.5), _LENGTH_SCALE)
+  wanted = np.append(np.full(width, state_norm * width**-0.5), _LENGTH_SCALE)
   scale = np.where(deviation > 1e-9, wanted / np.maximum(deviation, 1e-9), 0.0)
   parts = [scipy.sparse.csr_matrix((dense - mean) * scale)]
   used = np.zeros(0, np.int64)
