@@ -29,7 +29,7 @@ _TRAIN = (
 _NEXT = {
   'uncertainty': 'next: label these documents; then jaxcurate train --model=...'
   ' --targets=labels.jsonl --input=... --output=judge, and for more of them'
-  ' this command with --exclude={output}'
+  ' this command with one more --exclude={output}'
 }
 _WITH_LINE = ('threshold', 'uncertainty')  # methods that take --threshold
 
