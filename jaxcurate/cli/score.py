@@ -161,12 +161,13 @@ def run(
   on_cpu = jax.default_backend() == 'cpu'
   block_rows = block_rows or (_CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK)
   names = [column for scorer in scorers for column in scorer.columns]
+  cost = _flops_per_token(scorers, loaded, second)
   print(
     f'scoring {", ".join(names)} with {model}'
     f' ({loaded.num_params / 1e6:.1f} M parameters) over'
     f' {len(corpus.sources)} file(s) on {devices.size} {jax.default_backend()}'
-    f' device(s); about {_flops_per_token(scorers, loaded):.2g} floating-point'
-    ' operations per token',
+    f' device(s); about {cost:.2g} floating-point operations per'
+    ' token',
     flush=True,
   )
   settings = {
@@ -222,11 +223,18 @@ def run(
 
 
 def _flops_per_token(
-  scorers: Sequence[Scorer], loaded: inputs_lib.Loaded
+  scorers: Sequence[Scorer],
+  loaded: inputs_lib.Loaded,
+  second: inputs_lib.Loaded | None,
 ) -> float:
-  """The usual estimate, 2 * parameters per token, over distinct passes."""
-  passes = {s.features.name for s in scorers if s.features.column is None}
-  return 2.0 * loaded.num_params * len(passes)
+  """The usual estimate, 2 * parameters per read token, over distinct passes."""
+  beside = second.num_params if second else 0
+  params = {
+    s.features.name: s.features.reads * loaded.num_params + s.second * beside
+    for s in scorers
+    if s.features.column is None
+  }
+  return 2.0 * sum(params.values())
 
 
 def _settings(

@@ -126,6 +126,7 @@ def make(
     decoder_length=text.decoder_length,
     apply=_make_apply(network, text, len(references)),
     combine=likelihood.add_windows,
+    reads=1 + len(references),
   )
   return Scorer(
     columns={

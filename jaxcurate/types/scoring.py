@@ -53,6 +53,7 @@ class Features(NamedTuple):
       device.
     column: take 'embedding' from this column of the input rows instead of
       running a network; the fields above are then unused.
+    reads: how often the network reads every token, for estimates of the cost.
   """
 
   name: str
@@ -64,6 +65,7 @@ class Features(NamedTuple):
   max_segments: int = 16
   column: str | None = None
   rows: int | None = None
+  reads: int = 1
 
 
 class Summary(NamedTuple):

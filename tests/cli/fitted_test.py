@@ -1,11 +1,13 @@
 """Methods that learn from a trusted corpus first, through the command line."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from safetensors import safe_open
 
+from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 
 SMALL = (
@@ -47,9 +49,18 @@ def column(output):
   return table.scores['lamdas'][np.argsort(table.id)]
 
 
+def reads(result, output):
+  """How often the tokens are read, by the line printed before the run."""
+  [cost] = re.findall(r'about (\S+) floating-point operations', result.out)
+  settings = manifests.read_manifest(output)['settings']
+  return round(float(cost) / (2 * settings['num_params']))
+
+
 def test_the_fit_is_kept_and_used_again(lamdas, anchors):
   result, first = lamdas(f'--anchors={anchors}')
   assert result.code == 0, result.err
+  assert 'trusted documents, once: kept in' in result.out
+  assert reads(result, first) == 2  # with and without the prefix
   with safe_open(first / 'fitted' / 'lamdas.safetensors', 'numpy') as file:
     assert set(file.metadata()) == {'network', 'pass'}
     assert file.get_tensor('key').shape[2] == 4
@@ -166,3 +177,4 @@ def test_two_models_that_read_alike(run, tiny_model, corpus, tmp_path):
   assert result.code == 0, result.err
   table, _ = tables.read_score_table([str(tmp_path / 'out')])
   np.testing.assert_array_equal(table.scores['rho'], 0.0)
+  assert reads(result, tmp_path / 'out') == 2  # as large a model as the first
