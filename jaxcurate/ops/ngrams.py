@@ -61,28 +61,34 @@ def matrix(
     max_order: longest n-gram, >= 1.
 
   Returns:
-    [N, NUM_BUCKETS] float64, unit rows; 0 for a text without tokens.
+    [N, NUM_BUCKETS] float64; 0 for a text without tokens. Rows are of norm 1
+    but where n-grams of two orders share a bucket: their roots are added, as
+    `weigh` adds them.
 
   >>> matrix([np.array([5, 5, 6])], 1).data.round(3).tolist()
   [0.577, 0.816]
   """
+  counts = [_counts(texts, order) for order in range(1, max_order + 1)]
+  totals = sum(np.asarray(own.sum(axis=1))[:, 0] for own in counts)
+  roots = sum((own.power(0.5) for own in counts[1:]), counts[0].power(0.5))
+  scale = scipy.sparse.diags(1 / np.sqrt(np.maximum(totals, 1.0)))
+  made = scipy.sparse.csr_matrix(scale @ roots)
+  made.sort_indices()
+  return made
+
+
+def _counts(texts: Sequence[np.ndarray], order: int) -> scipy.sparse.csr_matrix:
+  """[N, NUM_BUCKETS] how often the n-grams of one order occur."""
   rows, columns = [], []
   for row, text in enumerate(texts):
-    for order in range(1, min(max_order, len(text)) + 1):
-      found = buckets(np.asarray(text), order)[: len(text) - order + 1]
-      rows.append(np.full(len(found), row))
-      columns.append(found)
-  shape = (len(texts), NUM_BUCKETS)
-  if not rows:
-    return scipy.sparse.csr_matrix(shape)
-  row = np.concatenate(rows)
-  made = scipy.sparse.csr_matrix(
-    (np.ones(len(row)), (row, np.concatenate(columns))), shape
+    found = buckets(np.asarray(text), order)[: max(0, len(text) - order + 1)]
+    rows.append(np.full(len(found), row))
+    columns.append(found)
+  column = np.concatenate([*columns, np.zeros(0, np.int32)])
+  row = np.concatenate([*rows, np.zeros(0, np.int64)])
+  return scipy.sparse.csr_matrix(
+    (np.ones(len(row)), (row, column)), (len(texts), NUM_BUCKETS)
   )
-  made.sum_duplicates()
-  totals = np.bincount(row, minlength=len(texts))
-  made.data = np.sqrt(made.data / np.repeat(totals, np.diff(made.indptr)))
-  return made
 
 
 def weigh(

@@ -18,6 +18,7 @@ from jaxcurate.models import heads, load
 CHEAP = (
   '--gin.train_judge.run.max_length=32',
   '--gin.train_judge.run.holdout_share=0.3',
+  '--gin.train_judge.run.penalties=(0.1,)',
 )
 STEPS = (
   '--gin.train_judge.run.judgements_per_batch=4',

@@ -81,3 +81,22 @@ def test_nothing_and_one_token():
   assert ngrams.matrix([], 2).shape == (0, ngrams.NUM_BUCKETS)
   found = ngrams.matrix([np.zeros(0, int), np.array([9])], 2)
   assert found[0].nnz == 0 and found[1].data.tolist() == [1.0]
+
+
+def test_orders_that_share_a_bucket_add_up_on_both_sides():
+  tokens = np.arange(3, 2003)
+  of_one = ngrams.buckets(tokens[:, None], 1)[:, 0]
+  of_two = ngrams.buckets(np.stack([tokens, tokens + 1], axis=1), 2)[:, 0]
+  first, second = np.nonzero(of_one[:, None] == of_two)
+  assert len(first) > 10  # 2000 * 2000 / 65536 = 61 are expected
+  text = np.array(
+    [*tokens[first[:3]], tokens[second[0]], tokens[second[0]] + 1]
+  )
+  table = np.random.default_rng(1).normal(size=(ngrams.NUM_BUCKETS, 1))
+  table = table.astype(np.float32)
+  found = ngrams.weigh(
+    jnp.asarray(text[None]), jnp.ones((1, 5), int), 1, jnp.asarray(table), 2
+  )
+  row = ngrams.matrix([text], 2)
+  np.testing.assert_allclose(found[0], row @ table, atol=1e-5)
+  assert row.max() == pytest.approx(2 / 3)  # 1 + 1 of sqrt(5 + 4)
