@@ -11,6 +11,7 @@ import jax
 
 from jaxcurate.evaluate import language_model, run_tasks
 from jaxcurate.evaluate import tasks as tasks_lib
+from jaxcurate.evaluate.task import Generation
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
@@ -74,23 +75,31 @@ def run(
     'limit': limit,
     'dtype': dtype,
   }
-  manifests.begin(output, 'evaluation', settings)
+  rows = {name: run_tasks.kept_rows(name, output) for name in chosen}
   devices = mesh_lib.make_mesh(mesh)
   opened = None
+  if None in rows.values():
+    opened = language_model.open_model(
+      model, devices, vocabulary=vocabulary, dtype=dtype, max_length=max_length
+    )
+  manifests.begin(output, 'evaluation', settings)
+  asked = [
+    one for some in examples.values() for e in some for one in e.requests
+  ]
+  to_write = sum(isinstance(one, Generation) for one in asked)
+  print(
+    f'{sum(map(len, examples.values())):,} examples:'
+    f' {len(asked) - to_write:,} continuations to read, {to_write:,} answers'
+    ' to write'
+  )
   print(f'{"task":<16} {"examples":>8}  {"metric":<20} {"mean":>8} {"s.e.":>7}')
   for name, task in chosen.items():
-    rows = run_tasks.kept_rows(name, output)
-    if rows is None:
-      opened = opened or language_model.open_model(
-        model,
-        devices,
-        vocabulary=vocabulary,
-        dtype=dtype,
-        max_length=max_length,
-      )
-      rows = run_tasks.ask(name, task, examples[name], opened)
-      run_tasks.keep_rows(name, rows, output)
-    _show(name, run_tasks.summary(rows))
+    answered = rows[name]
+    if answered is None:
+      assert opened is not None
+      answered = run_tasks.ask(name, task, examples[name], opened)
+      run_tasks.keep_rows(name, answered, output)
+    _show(name, run_tasks.summary(answered))
   found = {
     name: run_tasks.summary(rows)
     for name, rows in run_tasks.all_kept(output).items()
