@@ -40,7 +40,10 @@ FLAGS = {
     'checkpoint folder (Hugging Face or T5X), hf:owner/name, "judge" for the'
     ' shipped one, or a Gin file of models/ for training from scratch'
   ),
-  'vocabulary': Flag('spiece.model, or "bytes" (default: the model\'s own)'),
+  'vocabulary': Flag(
+    'tokenizer.json, tokenizer.model or spiece.model, a folder with one, or'
+    ' "bytes" (default: the model\'s own)'
+  ),
   'template': Flag(
     'prompt file with {text} for ask_llm; NAME=FILE for named criteria',
     str,
