@@ -209,13 +209,16 @@ def run(
     reading = judge.read_with_head(fast, words, head)
   else:
     reading = judge_inputs.read_answer(answer, fast, words)
-  total = len(items.target) + len(held_out.items.target)
+  left_out = len(judged.id) - len(items.target) - len(held_out.items.target)
+  if left_out:
+    print(
+      f'{judged.name}: {left_out:,} judgements are left out: no text in the'
+      ' corpus, no value, or a pair with one text held out'
+    )
   print(
     f'learning {", ".join(judged.columns)} from {len(items.target):,}'
-    f' judgements ({loss}), {len(held_out.items.target):,} held out,'
-    f' {len(judged.id) - total:,} left out (no text in the corpus, no value,'
-    ' or a pair with one text held out);'
-    + (f' {steps} steps' if steps else ' the network stays as it is'),
+    f' judgements ({loss}), {len(held_out.items.target):,} held out; '
+    + (f'{steps} steps' if steps else 'the network stays as it is'),
     flush=True,
   )
   diagnostics: dict[str, Any] = {}
