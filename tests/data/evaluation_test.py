@@ -127,7 +127,7 @@ def test_shards_are_parts_of_the_whole_batch(part):
 
 
 def test_errors_come_before_the_first_batch(part, tmp_path):
-  with pytest.raises(UserError, match='no document is held out; raise holdout_share'):
+  with pytest.raises(UserError, match='is held out; raise holdout_share'):
     _batches(_part(tmp_path / 'c', []))
   with pytest.raises(UserError, match='4 rows per batch cannot be split'):
     _batches(part, num_shards=3)
