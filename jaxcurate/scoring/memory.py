@@ -1,6 +1,7 @@
 """What a pass will take, said before it runs: room on disk and on a device."""
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 
 import jax
 
@@ -12,15 +13,16 @@ def announce(
   scorers: Sequence[Scorer],
   runs: Mapping[str, forward.Forward],
   prepared: Mapping[str, forward.Prepared],
-  say: Callable[[str], object] = print,
+  say: Callable[[str], object] | None = None,
 ) -> None:
   """Says what the passes take whose long vectors wait on disk (LESS, TRAK).
 
   Args:
     scorers: of the run.
     runs, prepared: name of a pass -> how it runs, and rows of its first block.
-    say: where the line of each goes.
+    say: where the line of each goes; None prints it at once.
   """
+  say = say or functools.partial(print, flush=True)
   for scorer in scorers:
     name = scorer.features.name
     if scorer.summary is None or scorer.fit is None:
