@@ -26,12 +26,13 @@ _COMMANDS = {
   'report': 'one page of figures from scores, selections and runs',
   'demo': 'the whole path on text already on this machine',
 }
+_ON_ALL_HOSTS = ('score', 'train')
 _EXIT_FAILED, _EXIT_USAGE, EXIT_INTERRUPTED = 1, 2, 75
 
 
 def console() -> None:
   """Entry point of the `jaxcurate` script."""
-  code = main(sys.argv[1:])
+  code = main(sys.argv[1:], join=True)
   if code == EXIT_INTERRUPTED:
     # All is committed; a thread that waits for the network must not hold up
     # the end until the scheduler loses patience.
@@ -40,11 +41,12 @@ def console() -> None:
   sys.exit(code)
 
 
-def main(argv: Sequence[str]) -> int:
+def main(argv: Sequence[str], *, join: bool = False) -> int:
   """Runs one command.
 
   Args:
     argv: arguments after the program's name.
+    join: first join the run's other hosts (`hosts.join`), once in a process.
 
   Returns:
     The exit code.
@@ -65,6 +67,8 @@ def main(argv: Sequence[str]) -> int:
     return int(stop.code or 0)
   try:
     with _sigterm():
+      if join and name in _ON_ALL_HOSTS:
+        importlib.import_module('jaxcurate.io.hosts').join()
       command = importlib.import_module(f'jaxcurate.cli.{name}')
       command.main(flags, bindings, ['jaxcurate', *argv])
     return 0

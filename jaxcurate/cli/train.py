@@ -14,8 +14,8 @@ from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import row_shape, token_cache, token_part
 from jaxcurate.data import training as training_data
 from jaxcurate.data import vocabulary as vocabularies
+from jaxcurate.io import hosts, tables
 from jaxcurate.io import manifest as manifests
-from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
 from jaxcurate.models import mesh as mesh_lib
@@ -163,22 +163,26 @@ def run(
   rows = row_shape.settings_for(
     start.network, length=encoder_length, max_segments=max_segments
   )
-  cache = token_cache.build(
-    f'{output}/cache/text',
-    corpus.rows(),
-    words,
-    settings={'files': settings['files'], 'fields': fields},
-    selection=tables.read_selection(selection) if selection else None,
-    holdout_share=holdout_share,
-    eval_rows=(
-      open_documents(inputs=eval_inputs, task=None).rows()
-      if eval_inputs
-      else None
+  tokens = train_parts.cache_folder(output)
+  cache = hosts.first_then_others(
+    'tokenized',
+    lambda: token_cache.build(
+      f'{tokens}/text',
+      corpus.rows(),
+      words,
+      settings={'files': settings['files'], 'fields': fields},
+      selection=tables.read_selection(selection) if selection else None,
+      holdout_share=holdout_share,
+      eval_rows=(
+        open_documents(inputs=eval_inputs, task=None).rows()
+        if eval_inputs
+        else None
+      ),
     ),
   )
   anchor_set = train_parts.read_anchors(
     weighting, name, anchors, open_documents, words, rows, rows_per_batch,
-    output,
+    tokens,
   )  # fmt: skip
   batches = training_data.TrainingBatches(
     cache.train,

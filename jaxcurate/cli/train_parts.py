@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
+import hashlib
 import json
 import pathlib
+import tempfile
 import time
 from typing import Any
 
@@ -13,7 +15,7 @@ import jax
 from jaxcurate.cli import gin_files
 from jaxcurate.data import readers, row_shape, token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
-from jaxcurate.io import atomic
+from jaxcurate.io import atomic, hosts
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
@@ -68,9 +70,9 @@ def read_anchors(
   words: Vocabulary,
   rows: row_shape.RowSettings,
   rows_per_batch: int,
-  output: str,
+  tokens: str,
 ) -> AnchorSet | None:
-  """The anchor set, for a weighting that wants one.
+  """The anchor set, for a weighting that wants one; cached under `tokens`.
 
   Raises:
     UserError: it wants one and none is given, or the other way round.
@@ -84,15 +86,26 @@ def read_anchors(
       f'weighting {name} needs --anchors: a small corpus that you trust'
     )
   trusted = open_documents(inputs=anchors, task=None)
-  return text.make_anchors(
-    f'{output}/cache/anchors',
-    ', '.join(anchors),
-    trusted.rows(),
-    words,
-    rows,
-    rows_per_batch,
-    {'files': [source.name for source in trusted.sources]},
+  return hosts.first_then_others(
+    'anchors tokenized',
+    lambda: text.make_anchors(
+      f'{tokens}/anchors',
+      ', '.join(anchors),
+      trusted.rows(),
+      words,
+      rows,
+      rows_per_batch,
+      {'files': [source.name for source in trusted.sources]},
+    ),
   )
+
+
+def cache_folder(output: str) -> str:
+  """Where the tokens of a run are: with its output, or on the local disk."""
+  if '://' not in output:
+    return f'{output}/cache'
+  name = hashlib.blake2b(output.encode(), digest_size=8).hexdigest()
+  return str(pathlib.Path('~/.cache/jaxcurate/tokens').expanduser() / name)
 
 
 def finish(
@@ -107,9 +120,14 @@ def finish(
 ) -> None:
   """Exports the model, writes config and manifest, prints what comes next."""
   folder = epath.Path(output)
-  load.export_huggingface(
-    pathlib.Path(output) / 'model', state.params, start.config, start.vocabulary
-  )
+  exported = (state.params, start.config, start.vocabulary)
+  if '://' in output:
+    with tempfile.TemporaryDirectory() as scratch:
+      load.export_huggingface(scratch, *exported)
+      for file in pathlib.Path(scratch).iterdir():
+        atomic.write_bytes(folder / 'model' / file.name, file.read_bytes())
+  else:
+    load.export_huggingface(pathlib.Path(output) / 'model', *exported)
   atomic.write_text(folder / 'config.gin', gin_files.resolved())
   lines = (folder / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]

@@ -11,11 +11,10 @@ from typing import Any
 
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
 
 from jaxcurate.data import duplicates, readers
+from jaxcurate.io import hosts, tables
 from jaxcurate.io import manifest as manifests
-from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.scoring import cascade as cascades
 from jaxcurate.scoring import (
@@ -122,7 +121,7 @@ def score(
     num_shards=num_shards,
     on_progress=on_progress,
   )
-  _wait('scored')
+  hosts.wait('scored')
   parts = parts_lib.committed(first)
   if not sum(part.num_rows for part in parts):
     skips = chunks.total([part.skipped for part in parts])
@@ -143,7 +142,7 @@ def score(
       shard=shard,
       num_shards=num_shards,
     )
-    _wait('summarised')
+    hosts.wait('summarised')
   if shard == 0:
     if cascade is not None:
       diagnostics['cascade'] = cascade_table.finish(
@@ -163,7 +162,7 @@ def score(
     if in_two:
       first.rmtree()
     manifests.write_manifest(output, content)
-  _wait('finished')
+  hosts.wait('finished')
   return manifests.read_manifest(output, 'scores')
 
 
@@ -260,9 +259,3 @@ def _flops(
   }
   total = sum(passes.values()) + sum(more_flops.values())
   return {'flops': total, 'columns': columns}
-
-
-def _wait(stage: str) -> None:
-  """All hosts meet here; nothing to do for one."""
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(stage)

@@ -16,11 +16,10 @@ from typing import Any
 
 from etils import epath
 import jax
-from jax.experimental import multihost_utils
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcurate.io import atomic, tables
+from jaxcurate.io import atomic, hosts, tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import flops
 from jaxcurate.ops import ids as ids_lib
@@ -194,8 +193,7 @@ def _merged(
   """The union of all hosts' states, in host order."""
   if summary.update is None or num_shards == 1:
     return state
-  if jax.process_count() > 1:
-    multihost_utils.sync_global_devices(f'summary {index}')
+  hosts.wait(f'summary {index}')
   merged = None
   for other in range(num_shards):
     path = epath.Path(scratch) / f'summary-{index}-{other:05d}.npz'

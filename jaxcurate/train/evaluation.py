@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcurate.io import tables
+from jaxcurate.io import hosts, tables
 from jaxcurate.train import forward as forwards
 from jaxcurate.types import Batch, Network
 
@@ -104,7 +104,7 @@ def evaluate(
   domains: list[str | None] = []
   parts: list[tuple[int, int, np.ndarray]] = []  # row, tokens, [M] sums
   for batch, ids, batch_domains in batches:
-    sums, counts = jax.device_get(eval_step(params, put(batch)))
+    sums, counts = hosts.fetch(eval_step(params, put(batch)))
     sums_MxE = np.reshape(sums, (members, -1)).astype(np.float64)
     count_E = np.reshape(counts, (members, -1))[0]
     if not len(ids) == len(batch_domains) == len(count_E):

@@ -130,7 +130,7 @@ def make_program(
         eval_step,
         params,
         eval_batches,
-        lambda batch: place(batch, mesh),
+        lambda batch: place_shared(batch, mesh),
         members=members,
       )
 
@@ -141,7 +141,7 @@ def make_program(
         'this weighting compares with trusted text; give it with --anchors'
       )
     refresh_step = make_refresh_step(network, weighting, mesh=mesh, **shared)
-    placed = place(stack_anchors(anchors), mesh, leading=1)
+    placed = place_shared(stack_anchors(anchors), mesh, leading=1)
     refresh_flops = float(flops.count_flops(refresh_step, like, placed))
     look = lift(refresh_step, (0, None))
 
@@ -178,6 +178,21 @@ def place(
   sharding = batch_sharding(mesh, leading=leading)
   return {
     name: jax.make_array_from_process_local_data(sharding, np.asarray(rows))
+    for name, rows in batch.items()
+  }
+
+
+def place_shared(
+  batch: Batch, mesh: jax.sharding.Mesh | None, *, leading: int = 0
+) -> Batch:
+  """As `place`, of a batch that every host has in full."""
+  if mesh is None:
+    return jax.device_put(dict(batch))
+  sharding = batch_sharding(mesh, leading=leading)
+  return {
+    name: jax.make_array_from_callback(
+      np.shape(rows), sharding, np.asarray(rows).__getitem__
+    )
     for name, rows in batch.items()
   }
 
