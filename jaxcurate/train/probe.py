@@ -232,11 +232,20 @@ def _solve(
       np.append(rows.T @ slope + penalty * weights, free * slope.sum()),
     )
 
+  def curved(found: np.ndarray, way: np.ndarray) -> np.ndarray:
+    curve = np.ones(len(target))
+    if loss != 'squared':
+      prob = scipy.special.expit(rows @ found[:-1] + found[-1])
+      curve = prob * (1 - prob)
+    bent = curve * (rows @ way[:-1] + free * way[-1])
+    return np.append(rows.T @ bent + penalty * way[:-1], free * bent.sum())
+
   found = scipy.optimize.minimize(
     objective,
     np.zeros(rows.shape[1] + 1),
     jac=True,
-    method='L-BFGS-B',
+    hessp=curved,
+    method='Newton-CG',
     options={'maxiter': _MAX_ITERATIONS},
   ).x
   return found[:-1], float(found[-1])
