@@ -179,7 +179,7 @@ def run(
   }
   if any(scorer.fit for scorer in scorers):
     settings['seed'] = seed
-    if fitted is None:
+    if fitted is None and trusted:
       print(
         f'learning from {len(trusted)} trusted documents, once: kept in'
         f' {output}/{fitting.FOLDER}',
