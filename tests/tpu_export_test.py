@@ -55,6 +55,7 @@ SETTINGS = {
   'embedding_similarity': {'max_length': 128},
   'deita': {'max_length': 256},
   'nuggets': {'max_length': 128},
+  'lamdas': {'max_length': 128, 'prefix_length': 4, 'epochs': 1},
   'less': {**GRADIENTS, 'max_length': 128},
   'trak': {**GRADIENTS, 'max_length': 128},
   'rater': {},
