@@ -3,8 +3,8 @@
 A text of n n-grams of one order, c_g of them g, is the unit vector with
 sqrt(c_g / n) at bucket hash(g), so that inner products of texts are
 Bhattacharyya coefficients. Hashed n-grams in a linear classifier are
-fastText's (arXiv 1607.01759); the square root is ours: shares themselves lose
-2 points of AUC on 499 pages judged by people (docs/judge.md).
+fastText's (arXiv 1607.01759); the square root is ours: it keeps a text's most
+common n-grams from deciding alone.
 
 One hash serves NumPy and JAX, so that what is learnt from sparse rows on the
 host is what the device computes from the tokens it has anyway.
