@@ -62,7 +62,7 @@ def run(
   normaliser: str = 'targets',
   accumulate: int = 1,
   z_loss: float = 1e-4,
-  chunk_tokens: int | None = None,
+  chunk_tokens: int | None = 8_192,
   dropout_seed: int | None = None,
   log_every: int = 10,
   eval_every: int | None = None,

@@ -49,7 +49,7 @@ def make_eval_step(
   network: Network,
   *,
   max_segments: int,
-  chunk_tokens: int | None = None,
+  chunk_tokens: int | None = 1_024,
 ) -> Callable[[Any, Batch], tuple[jax.Array, jax.Array]]:
   """The jitted (params, batch) -> (log-probability, target tokens).
 
