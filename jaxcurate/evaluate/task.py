@@ -89,10 +89,11 @@ def score_choices(
     answers: one per option.
 
   >>> example = choices('0', 'Two and two', ['are four', 'is'], 0)
-  >>> score_choices(example, [(-4.0, False), (-2.0, False)])
+  >>> answers = [LogLikelihood(-4.0, False), LogLikelihood(-2.0, False)]
+  >>> score_choices(example, answers)
   {'acc': 0.0, 'acc_norm': 1.0}
   """
-  log_probs = [answer[0] for answer in answers]
+  log_probs = [answer.log_prob for answer in answers]
   options = [
     request.text.removeprefix(' ')
     for request in example.requests
