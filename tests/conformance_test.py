@@ -4,8 +4,10 @@ A new method brings its own Gin file and is found here by it; nothing in this
 file names a method. Scorers: conformance_scorers_test.py.
 """
 
+import dataclasses
 import importlib
 import pathlib
+from typing import Any
 
 import flax.serialization
 import jax
@@ -14,8 +16,14 @@ import numpy as np
 import pytest
 
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.samplers.budget import parse_budget
-from jaxcurate.types import Candidates, Signals
+from jaxcurate.types import (
+  Candidates,
+  Preconditioner,
+  Signals,
+  TrainingShapes,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 METHODS = sorted(
@@ -119,28 +127,107 @@ def test_sampler_totals_are_unbiased(module, budget):
 # --- weightings --------------------------------------------------------------
 
 
-def signals_of(needs, mask, seed=0, width=6):
+WIDTH, TOKENS = 6, 4
+SHAPES = TrainingShapes(
+  WIDTH,
+  {'kernel': jax.ShapeDtypeStruct((3, 2), jnp.float32)},
+  domains=('web', 'books'),
+  anchor_domains=('qa', 'code'),
+)
+
+
+def signals_of(needs, mask, seed=0):
+  """Random signals, those that are asked for."""
   rng = np.random.default_rng(seed)
   size = len(mask)
+
+  def normal(*shape):
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+  def losses(*shape):
+    return jnp.asarray(rng.uniform(1, 5, shape), jnp.float32)
+
   offered = {
-    'loss': ('loss_E', jnp.asarray(rng.uniform(1, 5, size), jnp.float32)),
-  } | {
-    f'{side}_pooled': (
-      f'{side}_pooled_ExD',
-      jnp.asarray(rng.normal(size=(size, width)), jnp.float32),
-    )
-    for side in ('encoder', 'decoder')
+    'loss': {'loss_E': losses(size)},
+    'reference_loss': {'reference_loss_E': losses(size)},
+    'token_loss': {
+      'token_loss_BxT': losses(size, TOKENS),
+      'target_mask_BxT': jnp.asarray(np.repeat(mask[:, None], TOKENS, 1)),
+    },
+    'reference_token_loss': {'reference_token_loss_BxT': losses(size, TOKENS)},
+    'encoder_pooled': {'encoder_pooled_ExD': normal(size, WIDTH)},
+    'decoder_pooled': {'decoder_pooled_ExD': normal(size, WIDTH)},
+    'domain': {'domain_E': jnp.asarray(np.arange(size) % 2, jnp.int32)},
+    'score': {'score_E': normal(size)},
+    'gradients': {
+      'gradients': DenseGradients(
+        {
+          'kernel': jnp.where(
+            mask[:, None, None], normal(size, 3, 2) + 0.5, 0.0
+          )
+        }
+      )
+    },
+    'mean_gradient': {'mean_gradient': {'kernel': normal(3, 2) ** 2}},
+    'preconditioner': {
+      'preconditioner': Preconditioner(
+        scale={'kernel': jnp.abs(normal(3, 2)) + 0.1},
+        momentum={'kernel': normal(3, 2)},
+        momentum_decay=jnp.float32(0.9),
+        learning_rate=jnp.float32(0.1),
+        updates=jnp.int32(1000),
+      )
+    },
+    'batch': {
+      'batch': {
+        'decoder_segment_ids': jnp.asarray(
+          np.repeat(mask[:, None], TOKENS, 1), jnp.int32
+        )
+      }
+    },
   }
-  fields = {field: value for name, (field, value) in offered.items()
-            if name in needs}  # fmt: skip
+  fields = {k: v for name in needs for k, v in offered[name].items()}
   return Signals(mask_E=jnp.asarray(mask), step=jnp.int32(1), **fields)
+
+
+def reordered(signals, order, mask):
+  """The examples in another order, spoiled where they are masked."""
+
+  def move(name, value):
+    if value is None or not (
+      name.endswith(('_E', '_ExD', '_BxT')) or name in ('gradients', 'batch')
+    ):
+      return value
+
+    def leaf(x):
+      if jnp.issubdtype(x.dtype, jnp.floating) and name != 'gradients':
+        x = jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 1e30)
+      return x[order]
+
+    return jax.tree.map(leaf, value)
+
+  return type(signals)(
+    **{
+      field.name: move(field.name, getattr(signals, field.name))
+      for field in dataclasses.fields(signals)
+    }
+  )
+
+
+def started(weighting):
+  """(refresh, or None; the state before the first step)."""
+  state = weighting.init(SHAPES)
+  if weighting.refresh is None:
+    return None, state
+  anchors = signals_of(weighting.anchor_needs, np.ones(4, bool), seed=9)
+  refresh: Any = jax.jit(weighting.refresh)
+  return refresh, refresh(anchors, refresh(anchors, state))
 
 
 @pytest.mark.parametrize('module', modules('weightings'), ids=short)
 def test_weighting(module):
   weighting = module.make()
   mask = np.array([True] * 5 + [False] * 3)
-  state = weighting.init(6)
   traces = []
 
   def counted(signals, state):
@@ -148,16 +235,13 @@ def test_weighting(module):
     return weighting.update(signals, state)
 
   update = jax.jit(counted)
-  if weighting.refresh is not None:
-    anchors = signals_of(weighting.anchor_needs, np.ones(4, bool), seed=9)
-    refresh = jax.jit(weighting.refresh)
-    state = refresh(anchors, state)
-    state = refresh(anchors, state)
+  refresh, state = started(weighting)
+  if refresh is not None:
     assert refresh._cache_size() == 1
   for seed in range(3):
     signals = signals_of(weighting.needs, mask, seed)
     weights, state, info = update(signals, state)
-    assert weights.shape == (8,)
+    assert weights.shape in ((8,), (8, TOKENS))
     assert np.isfinite(weights).all()
     assert (np.asarray(weights) >= 0).all()
     assert (np.asarray(weights)[~mask] == 0).all()
@@ -173,20 +257,9 @@ def test_weighting(module):
 def test_weighting_ignores_masked_rows_and_row_order(module):
   weighting = module.make()
   mask = np.array([True] * 5 + [False] * 3)
-  state = weighting.init(6)
-  if weighting.refresh is not None:
-    anchors = signals_of(weighting.anchor_needs, np.ones(4, bool), seed=9)
-    state = weighting.refresh(anchors, state)
+  _, state = started(weighting)
   signals = signals_of(weighting.needs, mask)
   weights, _, _ = weighting.update(signals, state)
   order = np.random.default_rng(3).permutation(8)
-  spoiled = jax.tree.map(
-    lambda x: (
-      jnp.where(mask.reshape(-1, *[1] * (x.ndim - 1)), x, 1e30)[order]
-      if x.ndim and x.dtype != bool
-      else (x[order] if x.ndim else x)
-    ),
-    signals,
-  )
-  moved, _, _ = weighting.update(spoiled, state)
-  np.testing.assert_allclose(moved, weights[order], rtol=1e-6)
+  moved, _, _ = weighting.update(reordered(signals, order, mask), state)
+  np.testing.assert_allclose(moved, weights[order], rtol=1e-5)

@@ -231,6 +231,7 @@ def run(
     eval_batches=text.held_out_batches(
       cache.eval, cache.domains, words, rows, rows_per_batch
     ),
+    domains=cache.domains,
     mesh=devices if devices.size > 1 else None,
   )
   if jax.process_index() == 0:

@@ -4,11 +4,20 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.gradients import Reduction
 from jaxcurate.train.state import TrainState, batch_sharding
-from jaxcurate.types import AnchorSet, Batch, Network, Signals, Weighting
+from jaxcurate.types import (
+  AnchorSet,
+  Batch,
+  Network,
+  Params,
+  Signals,
+  Weighting,
+)
 
 
 def stack_anchors(anchors: AnchorSet) -> dict[str, np.ndarray]:
@@ -34,6 +43,7 @@ def make_refresh_step(
   weighting: Weighting,
   *,
   max_segments: int,
+  reduction: Reduction = 'tokens',
   chunk_tokens: int | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[TrainState, Batch], Any]:
@@ -43,6 +53,7 @@ def make_refresh_step(
     network: the network in training.
     weighting: one with `refresh`.
     max_segments: S, examples per row of the anchors' batches.
+    reduction: of the mean gradient, as in training.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     mesh: axes 'data' and 'model', or None for one device.
 
@@ -52,6 +63,7 @@ def make_refresh_step(
   """
   forwards.check_needs(weighting, network)
   refresh, needs = weighting.refresh, weighting.anchor_needs
+  with_gradient = 'mean_gradient' in needs
   if refresh is None:
     raise ValueError('the weighting has no refresh: it uses no anchors')
 
@@ -61,23 +73,52 @@ def make_refresh_step(
         dict(anchors), batch_sharding(mesh, leading=1)
       )
 
-    def look(batch: Batch) -> Signals:
+    def look(params: Params, batch: Batch) -> tuple[jax.Array, tuple]:
+      """(loss summed over targets, (their number, signals))."""
       outputs = forwards.forward(
         network,
-        state.params,
+        params,
         batch,
-        loss='loss' in needs,
+        loss=with_gradient or bool(forwards.LOSSES & needs),
         decoder='decoder_pooled' in needs,
         chunk_tokens=chunk_tokens,
       )
-      return forwards.make_signals(
+      signals = forwards.make_signals(
         outputs, needs, batch, max_segments, state.step + 1
       )
+      if not with_gradient:
+        return jnp.zeros(()), (jnp.zeros(()), signals)
+      assert outputs.log_prob_BxT is not None
+      share_BxT = forwards.loss_weights(batch)
+      if reduction == 'examples':
+        share_BxT = forwards.shares(share_BxT, batch, max_segments)
+      loss_BxT = jnp.where(share_BxT > 0, -outputs.log_prob_BxT, 0.0)
+      return jnp.sum(share_BxT * loss_BxT), (jnp.sum(share_BxT), signals)
 
-    stacked = jax.lax.map(look, dict(anchors))
+    def add(total: tuple, batch: Batch) -> tuple[tuple, Signals]:
+      if with_gradient:
+        gradient, (count, signals) = jax.grad(look, has_aux=True)(
+          state.params, batch
+        )
+      else:
+        gradient, (count, signals) = None, look(state.params, batch)[1]
+      return jax.tree.map(jnp.add, total, (gradient, count)), signals
+
+    zeros = None
+    if with_gradient:
+      zeros = jax.tree.map(jnp.zeros_like, state.params)
+    (gradient, count), stacked = jax.lax.scan(
+      add, (zeros, jnp.zeros(())), dict(anchors)
+    )
     fields = {name: getattr(stacked, name) for name in forwards.PER_EXAMPLE}
     fields = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fields)
-    offered = {'params': state.params, 'opt_state': state.opt_state}
+    offered = {
+      'params': state.params,
+      'opt_state': state.opt_state,
+      'mean_gradient': jax.tree.map(
+        lambda g: g / jnp.maximum(count, jnp.finfo(jnp.float32).tiny), gradient
+      ),
+    }
     named = {name: offered[name] for name in needs & set(offered)}
     signals = Signals(step=state.step + 1, **fields, **named)
     return refresh(signals, state.weighting_state)

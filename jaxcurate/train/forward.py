@@ -12,16 +12,36 @@ import jax.numpy as jnp
 from jaxcurate.ops import pool, segments, xent
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
 
-SIGNALS = (
-  'loss',
-  'encoder_pooled',
-  'decoder_pooled',
-  'batch',
-  'params',
-  'opt_state',
+# Name in `needs` -> fields of Signals, in `jaxcurate.types`.
+SIGNALS = {
+  'loss': ('loss_E',),
+  'token_loss': ('token_loss_BxT', 'target_mask_BxT'),
+  'reference_loss': ('reference_loss_E',),
+  'reference_token_loss': ('reference_token_loss_BxT',),
+  'encoder_pooled': ('encoder_pooled_ExD',),
+  'decoder_pooled': ('decoder_pooled_ExD',),
+  'domain': ('domain_E',),
+  'score': ('score_E',),
+  'gradients': ('gradients',),
+  'mean_gradient': ('mean_gradient',),
+  'preconditioner': ('preconditioner',),
+  'batch': ('batch',),
+  'params': ('params',),
+  'opt_state': ('opt_state',),
+}
+# The signals that hold one entry per example or per target.
+PER_EXAMPLE = (
+  'mask_E',
+  'loss_E',
+  'reference_loss_E',
+  'encoder_pooled_ExD',
+  'decoder_pooled_ExD',
+  'domain_E',
+  'score_E',
 )
-# The signals that hold one entry per example.
-PER_EXAMPLE = ('mask_E', 'loss_E', 'encoder_pooled_ExD', 'decoder_pooled_ExD')
+PER_TOKEN = ('token_loss_BxT', 'target_mask_BxT', 'reference_token_loss_BxT')
+REFERENCE = frozenset({'reference_loss', 'reference_token_loss'})
+LOSSES = frozenset({'loss', 'token_loss'}) | REFERENCE
 
 
 class Forward(NamedTuple):
@@ -120,8 +140,9 @@ def make_signals(
   batch: Batch,
   max_segments: int,
   step: jax.Array,
+  reference: Forward | None = None,
 ) -> Signals:
-  """The per-example signals of a forward pass; no gradient flows through.
+  """The signals of a forward pass; no gradient flows through.
 
   Args:
     outputs: the forward pass.
@@ -129,15 +150,34 @@ def make_signals(
     batch: the batch it was made from.
     max_segments: S, examples per row.
     step: [] int32, 1 for the first step.
+    reference: the same batch through the reference model.
   """
+  target_mask_BxT = loss_weights(batch) > 0
   count_E = example_sums(
     jnp.ones_like(loss_weights(batch)), batch, max_segments
   )
+  mask_E = count_E > 0
   fields = {}
-  if 'loss' in needs:
-    assert outputs.log_prob_BxT is not None
-    total_E = example_sums(-outputs.log_prob_BxT, batch, max_segments)
-    fields['loss_E'] = total_E / jnp.where(count_E > 0, count_E, 1.0)
+
+  def mean_loss(log_prob_BxT: jax.Array | None) -> jax.Array:
+    assert log_prob_BxT is not None
+    total_E = example_sums(-log_prob_BxT, batch, max_segments)
+    return total_E / jnp.where(count_E > 0, count_E, 1.0)
+
+  if outputs.log_prob_BxT is not None:
+    loss_E = mean_loss(outputs.log_prob_BxT)
+    mask_E = mask_E & jnp.isfinite(loss_E)
+    if 'loss' in needs:
+      fields['loss_E'] = loss_E
+    if 'token_loss' in needs:
+      fields['token_loss_BxT'] = -outputs.log_prob_BxT
+      fields['target_mask_BxT'] = target_mask_BxT
+  if reference is not None:
+    if 'reference_loss' in needs:
+      fields['reference_loss_E'] = mean_loss(reference.log_prob_BxT)
+    if 'reference_token_loss' in needs:
+      assert reference.log_prob_BxT is not None
+      fields['reference_token_loss_BxT'] = -reference.log_prob_BxT
   if 'encoder_pooled' in needs:
     assert outputs.encoder_states_BxLxD is not None
     fields['encoder_pooled_ExD'] = _examples(
@@ -152,15 +192,58 @@ def make_signals(
         outputs.decoder_states_BxTxD, batch['decoder_segment_ids'], max_segments
       )
     )
-  return Signals(mask_E=count_E > 0, step=step, **jax.lax.stop_gradient(fields))
+  for name in ('domain', 'score'):
+    if name in needs:
+      fields[f'{name}_E'] = _document_column(batch, name)
+  return Signals(mask_E=mask_E, step=step, **jax.lax.stop_gradient(fields))
 
 
-def check_needs(weighting: Weighting, network: Network) -> None:
+def _document_column(batch: Batch, name: str) -> jax.Array:
+  """[E] values that the batch carries per segment."""
+  if f'document_{name}' not in batch:
+    raise ValueError(
+      f'the weighting needs {name!r}, and the batch has no document_{name};'
+      " set windowing = 'document'"
+    )
+  return jnp.reshape(batch[f'document_{name}'], -1)
+
+
+def shares(
+  weights_BxT: jax.Array, batch: Batch, max_segments: int
+) -> jax.Array:
+  """[B, T] the targets' loss weights, divided by their example's sum of them.
+
+  Args:
+    weights_BxT: loss weights.
+    batch: says which target is whose.
+    max_segments: S, examples per row.
+  """
+  ids = batch['decoder_segment_ids']
+  total_BxS = segments.segment_sum(weights_BxT, ids, max_segments)
+  inverse_BxS = 1 / jnp.where(total_BxS > 0, total_BxS, 1.0)
+  return weights_BxT * segments.segment_values(inverse_BxS, ids)
+
+
+def check_needs(
+  weighting: Weighting, network: Network, reference: Network | None = None
+) -> None:
   """Raises ValueError when a weighting asks for a signal that is not there."""
   unknown = (weighting.needs | weighting.anchor_needs) - set(SIGNALS)
   if unknown:
     raise ValueError(
-      f'the weighting needs {sorted(unknown)}, known signals: {SIGNALS}'
+      f'the weighting needs {sorted(unknown)}, known signals: {tuple(SIGNALS)}'
+    )
+  if (
+    'mean_gradient' in weighting.needs or 'gradients' in weighting.anchor_needs
+  ):
+    raise ValueError(
+      'a batch offers "gradients", anchors "mean_gradient"; the weighting asks'
+      ' for the other one'
+    )
+  if REFERENCE & weighting.needs and reference is None:
+    raise ValueError(
+      'the weighting compares with a second model, and there is none; give it'
+      ' with --reference'
     )
   if network.encode is None and 'encoder_pooled' in (
     weighting.needs | weighting.anchor_needs

@@ -8,29 +8,31 @@ whole batch's normaliser, gives what one large batch would have given.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from jaxcurate.ops import segments
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
 
-SUMS = ('nll', 'weighted_nll', 'targets', 'weights')
+SUMS = ('nll', 'count', 'weighted_nll', 'targets', 'weights')
+Reduction = Literal['tokens', 'examples']
 
 
 class Weighed(NamedTuple):
   """What a weighting made of a batch.
 
   Attributes:
-    weights_E: [E] float32, 0 for padding.
+    weights: [E] or [B, T] float32, 0 for padding.
     weighting_state: for the next step.
     info: scalars for the log.
   """
 
-  weights_E: jax.Array
+  weights: jax.Array
   weighting_state: Any
   info: dict[str, jax.Array]
 
@@ -40,44 +42,69 @@ class Gradients(NamedTuple):
 
   Attributes:
     gradients: params-shaped gradient of the summed weighted loss.
-    sums: 'nll' (nats), 'weighted_nll', 'targets' (the targets' loss weights),
-      'weights' (loss weights times example weights), each [] float32.
-    mask_E: [E] bool, real examples.
+    sums: 'nll' (nats over all targets) and 'count' (their loss weights);
+      'weighted_nll', 'targets' (unweighted) and 'weights' under the reduction
+      and, but for 'targets', the examples' weights; each [] float32.
+    mask_E: [E] bool, real examples of finite loss.
+    nonfinite: [] int32, real examples whose loss is not finite: they weigh 0.
     weighed: the examples' weights.
   """
 
   gradients: Params
   sums: dict[str, jax.Array]
   mask_E: jax.Array
+  nonfinite: jax.Array
   weighed: Weighed
 
 
 def make_gradient_fn(
   network: Network,
   weighting: Weighting,
+  optimizer: Optimizer,
   *,
   max_segments: int,
   z_loss: float,
+  reduction: Reduction,
   accumulate: int,
   chunk_tokens: int | None,
-) -> Callable[[TrainState, Batch, jax.Array | None], Gradients]:
-  """The function (state, batch, dropout key or None) -> Gradients.
+  reference: Network | None = None,
+) -> Callable[..., Gradients]:
+  """The function (state, batch, dropout key or None, reference's parameters).
+
+  It returns the `Gradients`.
 
   Args:
     network: the network.
     weighting: how much each example counts.
+    optimizer: what it may ask about.
     max_segments: S, examples per row.
     z_loss: factor of the squared log normaliser.
+    reduction: 'tokens' adds up the losses of targets, 'examples' the mean
+      losses of examples.
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
+    reference: frozen second model, where the weighting compares with one.
+
+  Raises:
+    ValueError: the weighting needs a signal that the step cannot give.
   """
-  forwards.check_needs(weighting, network)
+  forwards.check_needs(weighting, network, reference)
+  if 'preconditioner' in weighting.needs and optimizer.preconditioner is None:
+    raise ValueError(
+      'the weighting looks at the state of the optimizer, and this one cannot'
+      " say what it does to a gradient; use 'adamw' or 'adafactor'"
+    )
 
   def signals_of(
-    outputs: forwards.Forward, batch: Batch, state: TrainState
+    outputs: forwards.Forward, batch: Batch, state: TrainState, second: Params
   ) -> Signals:
+    other = None
+    if reference is not None:
+      other = forwards.forward(
+        reference, second, batch, chunk_tokens=chunk_tokens
+      )
     return forwards.make_signals(
-      outputs, weighting.needs, batch, max_segments, state.step + 1
+      outputs, weighting.needs, batch, max_segments, state.step + 1, other
     )
 
   def weigh(signals: Signals, state: TrainState, batch: Batch) -> Weighed:
@@ -86,20 +113,34 @@ def make_gradient_fn(
       'params': state.params,
       'opt_state': state.opt_state,
     }
+    if 'preconditioner' in weighting.needs:
+      assert optimizer.preconditioner is not None
+      offered['preconditioner'] = optimizer.preconditioner(
+        state.opt_state, state.params
+      )
     named = {name: offered[name] for name in weighting.needs & set(offered)}
     signals = dataclasses.replace(signals, **named)
-    weights_E, weighting_state, info = weighting.update(
+    weights, weighting_state, info = weighting.update(
       jax.lax.stop_gradient(signals), state.weighting_state
     )
-    if weights_E.shape != signals.mask_E.shape:
+    mask, tokens = signals.mask_E, batch['decoder_target_tokens'].shape
+    if weights.shape == tokens:
+      mask = _on_tokens(mask, batch, max_segments) > 0
+    if weights.shape != mask.shape:
       raise ValueError(
-        f'weights have shape {weights_E.shape}, expected {signals.mask_E.shape}'
+        f'weights have shape {weights.shape}, expected {mask.shape} for'
+        f' examples or {tokens} for tokens'
       )
-    weights_E = jnp.where(signals.mask_E, weights_E.astype(jnp.float32), 0.0)
-    return jax.lax.stop_gradient(Weighed(weights_E, weighting_state, info))
+    weights = jnp.where(mask, weights.astype(jnp.float32), 0.0)
+    return jax.lax.stop_gradient(Weighed(weights, weighting_state, info))
 
   def loss_sum(
-    params: Params, state: TrainState, batch: Batch, weights_E: Any, key: Any
+    params: Params,
+    state: TrainState,
+    second: Params,
+    batch: Batch,
+    weights: Any,
+    key: Any,
   ) -> tuple[jax.Array, tuple]:
     """Weighted loss summed over targets; weights None = from its signals."""
     outputs = forwards.forward(
@@ -107,35 +148,47 @@ def make_gradient_fn(
     )
     assert outputs.log_prob_BxT is not None
     assert outputs.log_normaliser_BxT is not None
-    signals = signals_of(outputs, batch, state)
+    signals = signals_of(outputs, batch, state, second)
     weighed = None
-    if weights_E is None:
+    if weights is None:
       weighed = weigh(signals, state, batch)
-      weights_E = weighed.weights_E
-    target_weights_BxT = forwards.loss_weights(batch)
-    weights_BxT = target_weights_BxT * segments.segment_values(
-      weights_E.reshape(-1, max_segments), batch['decoder_segment_ids']
-    )
+      weights = weighed.weights
+    # Examples whose loss is not finite count nowhere.
+    target_BxT = forwards.loss_weights(batch)
+    real_BxT = target_BxT * _on_tokens(signals.mask_E, batch, max_segments)
+    share_BxT = real_BxT
+    if reduction == 'examples':
+      share_BxT = forwards.shares(real_BxT, batch, max_segments)
+    if weights.ndim == 1:
+      weights = _on_tokens(weights, batch, max_segments)
+    weights_BxT = share_BxT * weights
     nll_BxT = -outputs.log_prob_BxT
     penalty_BxT = z_loss * outputs.log_normaliser_BxT**2
     sums = {
-      'nll': _dot(target_weights_BxT, nll_BxT),
+      'nll': _dot(real_BxT, nll_BxT),
+      'count': jnp.sum(real_BxT),
       'weighted_nll': _dot(weights_BxT, nll_BxT),
-      'targets': jnp.sum(target_weights_BxT),
+      'targets': jnp.sum(share_BxT),
       'weights': jnp.sum(weights_BxT),
     }
     total = _dot(weights_BxT, nll_BxT + penalty_BxT)
-    return total, (sums, signals, weighed)
+    real_E = forwards.example_sums(target_BxT, batch, max_segments) > 0
+    nonfinite = jnp.sum(real_E & ~signals.mask_E)
+    return total, (sums, nonfinite, signals, weighed)
 
   gradient_fn = jax.grad(loss_sum, has_aux=True)
 
-  def whole(state: TrainState, batch: Batch, key: Any) -> Gradients:
-    gradients, (sums, signals, weighed) = gradient_fn(
-      state.params, state, batch, None, key
+  def whole(
+    state: TrainState, batch: Batch, key: Any, second: Params = None
+  ) -> Gradients:
+    gradients, (sums, nonfinite, signals, weighed) = gradient_fn(
+      state.params, state, second, batch, None, key
     )
-    return Gradients(gradients, sums, signals.mask_E, weighed)
+    return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
 
-  def look(state: TrainState, parts: Batch, keys: Any) -> Signals:
+  def look(
+    state: TrainState, second: Params, parts: Batch, keys: Any
+  ) -> Signals:
     """Signals of all microbatches, without gradients."""
 
     def one(part_and_key: tuple) -> Signals:
@@ -144,42 +197,52 @@ def make_gradient_fn(
         network,
         state.params,
         part,
-        loss='loss' in weighting.needs,
+        loss=bool(forwards.LOSSES & weighting.needs),
         chunk_tokens=chunk_tokens,
         dropout_key=key,
       )
-      return signals_of(outputs, part, state)
+      return signals_of(outputs, part, state, second)
 
     return jax.lax.map(one, (parts, keys))
 
-  def in_parts(state: TrainState, batch: Batch, key: Any) -> Gradients:
+  def in_parts(
+    state: TrainState, batch: Batch, key: Any, second: Params = None
+  ) -> Gradients:
     parts = {name: _split(rows, accumulate) for name, rows in batch.items()}
     keys = None if key is None else jax.random.split(key, accumulate)
-    weighed, weights_AxE = None, None
+    weighed, weights = None, None
     if weighting.batch_coupled:
-      signals = _join(look(state, parts, keys), max_segments, state)
+      signals = _join(look(state, second, parts, keys), max_segments, state)
       weighed = weigh(signals, state, batch)
-      rows_BxS = weighed.weights_E.reshape(-1, max_segments)
-      weights_AxE = _split(rows_BxS, accumulate).reshape(accumulate, -1)
+      weights = weighed.weights
+      if weights.ndim == 1:
+        weights = weights.reshape(-1, max_segments)
+        weights = _split(weights, accumulate).reshape(accumulate, -1)
+      else:
+        weights = _split(weights, accumulate)
 
     def add(total: tuple, inputs: tuple) -> tuple:
-      gradients, (sums, signals, _) = gradient_fn(state.params, state, *inputs)
+      gradients, (sums, nonfinite, signals, _) = gradient_fn(
+        state.params, state, second, *inputs
+      )
       gradients = jax.tree.map(lambda g: g.astype(jnp.float32), gradients)
-      return jax.tree.map(jnp.add, total, (gradients, sums)), signals
+      total = jax.tree.map(jnp.add, total, (gradients, sums, nonfinite))
+      return total, signals
 
     zeros = (
       jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), state.params),
       {name: jnp.float32(0) for name in SUMS},
+      jnp.int32(0),
     )
-    (gradients, sums), signals_parts = jax.lax.scan(
-      add, zeros, (parts, weights_AxE, keys)
+    (gradients, sums, nonfinite), signals_parts = jax.lax.scan(
+      add, zeros, (parts, weights, keys)
     )
     signals = _join(signals_parts, max_segments, state)
     if weighed is None:
       # Row-local weights are those of the parts, but the next state and the
       # log must see the whole batch.
       weighed = weigh(signals, state, batch)
-    return Gradients(gradients, sums, signals.mask_E, weighed)
+    return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
 
   return whole if accumulate == 1 else in_parts
 
@@ -202,17 +265,27 @@ def _split(rows: jax.Array, accumulate: int) -> jax.Array:
 
 
 def _join(signals: Signals, max_segments: int, state: TrainState) -> Signals:
-  """Per-example signals of the parts as those of the whole batch."""
+  """Signals of the parts as those of the whole batch."""
 
-  def join(values: jax.Array | None) -> jax.Array | None:
+  def join(values: jax.Array | None, per_row: tuple[int, ...]) -> Any:
     if values is None:
       return None
-    by_row = values.reshape(
-      values.shape[0], -1, max_segments, *values.shape[2:]
-    )
-    return jnp.swapaxes(by_row, 0, 1).reshape(-1, *values.shape[2:])
+    rest = values.shape[2:]
+    by_row = values.reshape(values.shape[0], -1, *per_row, *rest)
+    return jnp.swapaxes(by_row, 0, 1).reshape(-1, *rest)
 
   joined: dict[str, Any] = {
-    name: join(getattr(signals, name)) for name in forwards.PER_EXAMPLE
-  }
+    name: join(getattr(signals, name), (max_segments,))
+    for name in forwards.PER_EXAMPLE
+  } | {name: join(getattr(signals, name), ()) for name in forwards.PER_TOKEN}
   return Signals(step=state.step + 1, **joined)
+
+
+def _on_tokens(
+  values_E: jax.Array, batch: Batch, max_segments: int
+) -> jax.Array:
+  """[B, T] float32: every target's value is that of its example."""
+  return segments.segment_values(
+    values_E.astype(jnp.float32).reshape(-1, max_segments),
+    batch['decoder_segment_ids'],
+  )

@@ -8,7 +8,7 @@ import jax
 
 from jaxcurate.train import driver, evaluation
 from jaxcurate.train.optimizers import Optimizer
-from jaxcurate.train.program import StepSettings, make_program
+from jaxcurate.train.program import Reference, StepSettings, make_program
 from jaxcurate.train.progress import Plan
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import AnchorSet, Network, Params, Weighting
@@ -27,6 +27,8 @@ def train(
   params: Params | None = None,
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
+  reference: Reference | None = None,
+  domains: Sequence[str] = (),
   mesh: jax.sharding.Mesh | None = None,
   progress: bool = True,
 ) -> TrainState:
@@ -48,6 +50,8 @@ def train(
     params: initial parameters.
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
+    reference: frozen second model, where the weighting compares with one.
+    domains: names of the batches' 'document_domain' codes.
     mesh: axes 'data' and 'model', or None for one device.
     progress: show a progress bar on stderr.
 
@@ -69,6 +73,8 @@ def train(
     params=params,
     anchors=anchors,
     eval_batches=eval_batches,
+    reference=reference,
+    domains=domains,
     mesh=mesh,
   )
   output = pathlib.Path(output)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Preconditioner
 
 Schedule = Callable[[Any], Any]
 
@@ -25,11 +26,14 @@ class Optimizer(NamedTuple):
     init: params -> state.
     update: (gradients, state, params) -> (updates, state).
     learning_rate: number of updates already made -> learning rate.
+    preconditioner: (state, params) -> what the next update makes of a
+      gradient, or None where that is unknown.
   """
 
   init: Callable[[Any], Any]
   update: Callable[..., tuple[Any, Any]]
   learning_rate: Schedule
+  preconditioner: Callable[[Any, Any], Preconditioner] | None = None
 
 
 def make_optimizer(

@@ -10,7 +10,7 @@ import pathlib
 
 from jaxcurate.train import driver, evaluation
 from jaxcurate.train.optimizers import Optimizer
-from jaxcurate.train.program import StepSettings, make_program
+from jaxcurate.train.program import Reference, StepSettings, make_program
 from jaxcurate.train.progress import Plan
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import AnchorSet, Network, Params, Weighting
@@ -29,6 +29,8 @@ def train_population(
   params: Params | None = None,
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
+  reference: Reference | None = None,
+  domains: Sequence[str] = (),
   progress: bool = True,
 ) -> TrainState:
   """Trains one model per seed; goes on from the latest checkpoint in `output`.
@@ -48,6 +50,8 @@ def train_population(
     params: initial parameters of every member; None = from the seeds.
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
+    reference: frozen second model, where the weighting compares with one.
+    domains: names of the batches' 'document_domain' codes.
     progress: show a progress bar on stderr.
 
   Returns:
@@ -73,6 +77,8 @@ def train_population(
     params=params,
     anchors=anchors,
     eval_batches=eval_batches,
+    reference=reference,
+    domains=domains,
   )
   output = pathlib.Path(output)
   return driver.run(

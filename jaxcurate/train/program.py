@@ -28,6 +28,13 @@ from jaxcurate.train.step import make_train_step
 from jaxcurate.types import AnchorSet, Batch, Network, Params, Weighting
 
 
+class Reference(NamedTuple):
+  """A frozen second model that a weighting compares with."""
+
+  network: Network
+  params: Params
+
+
 class StepSettings(NamedTuple):
   """Settings of the training step; see `jaxcurate.train.step`.
 
@@ -35,6 +42,7 @@ class StepSettings(NamedTuple):
     max_segments: S, examples per row, of training, anchors and held-out text.
     z_loss: factor of the squared log normaliser.
     normaliser: divide the loss by the unweighted or the weighted targets.
+    reduction: add up the losses of targets, or the mean losses of examples.
     accumulate: microbatches per step.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     dropout_seed: None = no dropout, as T5 pretrains.
@@ -43,6 +51,7 @@ class StepSettings(NamedTuple):
   max_segments: int
   z_loss: float = 1e-4
   normaliser: Literal['targets', 'weights'] = 'targets'
+  reduction: Literal['tokens', 'examples'] = 'tokens'
   accumulate: int = 1
   chunk_tokens: int | None = None
   dropout_seed: int | None = None
@@ -59,6 +68,8 @@ def make_program(
   params: Params | None = None,
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
+  reference: Reference | None = None,
+  domains: Sequence[str] = (),
   mesh: jax.sharding.Mesh | None = None,
 ) -> Program:
   """The compiled parts of a run.
@@ -73,6 +84,8 @@ def make_program(
     params: initial parameters of every member; None = from the seeds.
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
+    reference: frozen second model, where the weighting compares with one.
+    domains: names of the batches' 'document_domain' codes.
     mesh: axes 'data' and 'model', or None for one device.
 
   Raises:
@@ -89,11 +102,20 @@ def make_program(
     weighting,
     z_loss=settings.z_loss,
     normaliser=settings.normaliser,
+    reduction=settings.reduction,
     accumulate=settings.accumulate,
+    reference=reference and reference.network,
     mesh=mesh,
     **shared,
   )
-  like = abstract_state(network, optimizer, weighting, params=params, mesh=mesh)
+  second = reference and reference.params
+  names = {
+    'domains': domains,
+    'anchor_domains': anchors.domains if anchors else (),
+  }
+  like = abstract_state(
+    network, optimizer, weighting, params=params, mesh=mesh, **names
+  )
   dropout_key = None
   if settings.dropout_seed is not None:
     dropout_key = jax.random.key(settings.dropout_seed)
@@ -101,7 +123,13 @@ def make_program(
   def init() -> TrainState:
     states = [
       init_state(
-        network, optimizer, weighting, seed=seed, params=params, mesh=mesh
+        network,
+        optimizer,
+        weighting,
+        seed=seed,
+        params=params,
+        mesh=mesh,
+        **names,
       )
       for seed in seeds
     ]
@@ -112,13 +140,16 @@ def make_program(
   def put(rows: Sequence[Batch]) -> Batch:
     if not population:
       return place(rows[0], mesh)
-    names = rows[0].keys()
-    return place({k: np.stack([row[k] for row in rows]) for k in names}, mesh)
+    return place(
+      {name: np.stack([row[name] for row in rows]) for name in rows[0]}, mesh
+    )
 
   def step_flops(batch: Batch) -> float:
     if population:
       batch = {name: rows[0] for name, rows in batch.items()}
-    return float(flops.count_flops(step, like, dict(batch), dropout_key))
+    return float(
+      flops.count_flops(step, like, dict(batch), dropout_key, second)
+    )
 
   evaluate, refresh, refresh_flops = None, None, 0.0
   if eval_batches:
@@ -140,7 +171,9 @@ def make_program(
       raise UserError(
         'this weighting compares with trusted text; give it with --anchors'
       )
-    refresh_step = make_refresh_step(network, weighting, mesh=mesh, **shared)
+    refresh_step = make_refresh_step(
+      network, weighting, reduction=settings.reduction, mesh=mesh, **shared
+    )
     placed = place_shared(stack_anchors(anchors), mesh, leading=1)
     refresh_flops = float(flops.count_flops(refresh_step, like, placed))
     look = lift(refresh_step, (0, None))
@@ -149,11 +182,11 @@ def make_program(
       return dataclasses.replace(state, weighting_state=look(state, placed))
 
     refresh = run_refresh
-  lifted_step = lift(step, (0, 0, None), donate=True)
+  lifted_step = lift(step, (0, 0, None, None), donate=True)
   return Program(
     init=init,
     like=jax.eval_shape(init) if population else like,
-    step=lambda state, batch: lifted_step(state, batch, dropout_key),
+    step=lambda state, batch: lifted_step(state, batch, dropout_key, second),
     refresh=refresh,
     refresh_interval=weighting.refresh_interval,
     put=put,

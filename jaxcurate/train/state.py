@@ -1,6 +1,6 @@
 """What training carries from step to step, and how it lies on a mesh."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.struct
@@ -15,7 +15,7 @@ from jax.sharding import (
 
 from jaxcurate.models import partitioning
 from jaxcurate.train.optimizers import Optimizer
-from jaxcurate.types import Network, Params, Weighting
+from jaxcurate.types import Network, Params, TrainingShapes, Weighting
 
 
 @flax.struct.dataclass
@@ -45,6 +45,8 @@ def init_state(
   seed: int = 0,
   params: Params | None = None,
   mesh: Mesh | None = None,
+  domains: Sequence[str] = (),
+  anchor_domains: Sequence[str] = (),
 ) -> TrainState:
   """The state before step 1, laid out on the mesh if there is one.
 
@@ -56,9 +58,11 @@ def init_state(
     params: parameters to begin with; they are copied, because the steps
       overwrite their buffers.
     mesh: axes 'data' and 'model', or None for one device.
+    domains: names of the corpus's domain codes.
+    anchor_domains: names of the anchors' domain codes.
   """
-
-  make = _maker(network, optimizer, weighting, seed)
+  names = (tuple(domains), tuple(anchor_domains))
+  make = _maker(network, optimizer, weighting, seed, names)
   layout = None
   if mesh is not None:
     layout = state_shardings(network, jax.eval_shape(make, params), mesh)
@@ -72,6 +76,8 @@ def abstract_state(
   *,
   params: Params | None = None,
   mesh: Mesh | None = None,
+  domains: Sequence[str] = (),
+  anchor_domains: Sequence[str] = (),
 ) -> TrainState:
   """Shapes, dtypes and shardings of `init_state`'s result, without memory.
 
@@ -81,8 +87,12 @@ def abstract_state(
     weighting: as for `init_state`.
     params: as for `init_state`, or their shapes.
     mesh: as for `init_state`.
+    domains: as for `init_state`.
+    anchor_domains: as for `init_state`.
   """
-  shapes = jax.eval_shape(_maker(network, optimizer, weighting, 0), params)
+  names = (tuple(domains), tuple(anchor_domains))
+  make = _maker(network, optimizer, weighting, 0, names)
+  shapes = jax.eval_shape(make, params)
   if mesh is None:
     device = SingleDeviceSharding(jax.devices()[0])
     layout = jax.tree.map(lambda _: device, shapes)
@@ -96,7 +106,11 @@ def abstract_state(
 
 
 def _maker(
-  network: Network, optimizer: Optimizer, weighting: Weighting, seed: int
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  seed: int,
+  domains: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Callable[[Params | None], TrainState]:
   def make(params: Params | None) -> TrainState:
     if params is None:
@@ -105,7 +119,9 @@ def _maker(
       step=jnp.int32(0),
       params=jax.tree.map(jnp.copy, params),
       opt_state=optimizer.init(params),
-      weighting_state=weighting.init(network.width),
+      weighting_state=weighting.init(
+        TrainingShapes(network.width, jax.eval_shape(lambda: params), *domains)
+      ),
     )
 
   return make
@@ -116,9 +132,9 @@ def state_shardings(
 ) -> TrainState:
   """How each leaf of the state lies on the mesh.
 
-  Parameters follow their logical axes and the optimizer's moments their
-  parameters; what has another shape (Adafactor's row and column moments,
-  counters, the weighting's state) is on every device.
+  Parameters follow their logical axes; the optimizer's moments and what a
+  weighting keeps per parameter follow their parameters; what has another shape
+  (Adafactor's row and column moments, counters) is on every device.
 
   Args:
     network: names the parameters' axes.
@@ -150,7 +166,9 @@ def state_shardings(
     step=replicated,
     params=param_layout,
     opt_state=jax.tree_util.tree_map_with_path(moment_layout, state.opt_state),
-    weighting_state=jax.tree.map(lambda _: replicated, state.weighting_state),
+    weighting_state=jax.tree_util.tree_map_with_path(
+      moment_layout, state.weighting_state
+    ),
   )
 
 

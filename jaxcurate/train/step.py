@@ -4,8 +4,10 @@ With w_e the weight of example e and m_t the loss weight of target t:
 
   loss = sum_t w_e(t) m_t (nll_t + z_loss * log_normaliser_t^2) / normaliser
 
-The normaliser is the unweighted target count, so that absolute weights act as
-written, or the weighted one.
+The normaliser is sum_t m_t, unweighted, so that absolute weights act as
+written, or sum_t w_e(t) m_t. Under the reduction 'examples' m_t is divided by
+its sum over the example, and the loss is the weighted mean of the examples'
+mean losses.
 """
 
 from collections.abc import Callable
@@ -16,10 +18,10 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.gradients import Gradients, make_gradient_fn
+from jaxcurate.train.gradients import Gradients, Reduction, make_gradient_fn
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState, batch_sharding, state_shardings
-from jaxcurate.types import Batch, Network, Weighting
+from jaxcurate.types import Batch, Network, Params, Weighting
 
 TrainStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
 
@@ -32,11 +34,15 @@ def make_train_step(
   max_segments: int,
   z_loss: float = 1e-4,  # T5X, t5_1_1/base.gin
   normaliser: Literal['targets', 'weights'] = 'targets',
+  reduction: Reduction = 'tokens',
   accumulate: int = 1,
   chunk_tokens: int | None = None,
+  reference: Network | None = None,
   mesh: jax.sharding.Mesh | None = None,
 ) -> TrainStep:
-  """The jitted step (state, batch, dropout_key=None) -> (state, metrics).
+  """The jitted step: (state, batch) -> (state, metrics).
+
+  Two more arguments may follow, a dropout key and the reference's parameters.
 
   The state's buffers are donated: the old state cannot be used afterwards.
 
@@ -48,29 +54,39 @@ def make_train_step(
     z_loss: factor of the squared log normaliser.
     normaliser: 'targets' divides by the unweighted target count, 'weights' by
       the weighted one.
+    reduction: 'tokens' weighs targets alike, 'examples' examples.
     accumulate: microbatches per step; must divide the rows. Weights and
       results are those of the whole batch; a batch-coupled weighting costs
       one more forward pass.
     chunk_tokens: tokens whose logits are held at a time, None = all.
+    reference: frozen second model, where the weighting compares with one.
     mesh: axes 'data' and 'model', or None for one device.
 
   Returns:
     The step. Metrics are scalars: loss (mean nats per target token, weights
-    aside), weighted_loss, examples, tokens (inputs and targets of this batch),
-    gradient_norm, learning_rate, weights/mean, /std, /min and /max over real
-    examples, and the weighting's own info under weights/.
+    aside), weighted_loss, examples, nonfinite (examples that counted nowhere
+    because their loss is not finite), tokens (inputs and targets of this
+    batch), gradient_norm, learning_rate, weights/mean, /std, /min and /max
+    over real examples (or targets), and the weighting's own info under
+    weights/.
   """
   gradient_fn = make_gradient_fn(
     network,
     weighting,
+    optimizer,
     max_segments=max_segments,
     z_loss=z_loss,
+    reduction=reduction,
     accumulate=accumulate,
     chunk_tokens=chunk_tokens,
+    reference=reference,
   )
 
   def step(
-    state: TrainState, batch: Batch, dropout_key: jax.Array | None = None
+    state: TrainState,
+    batch: Batch,
+    dropout_key: jax.Array | None = None,
+    reference_params: Params = None,
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     if mesh is not None:
       batch = jax.lax.with_sharding_constraint(
@@ -79,7 +95,7 @@ def make_train_step(
     key = None
     if dropout_key is not None:
       key = jax.random.fold_in(dropout_key, state.step)
-    result = gradient_fn(state, batch, key)
+    result = gradient_fn(state, batch, key, reference_params)
     # The smallest normal number: a batch without targets gives 0, not NaN.
     divisor = jnp.maximum(result.sums[normaliser], jnp.finfo(jnp.float32).tiny)
     norm = optax.global_norm(result.gradients) / divisor
@@ -115,20 +131,23 @@ def make_train_step(
 def _metrics(
   result: Gradients, divisor: jax.Array, batch: Batch
 ) -> dict[str, jax.Array]:
-  sums, weights_E, mask_E = result.sums, result.weighed.weights_E, result.mask_E
-  count = jnp.maximum(jnp.sum(mask_E), 1)
-  mean = jnp.sum(weights_E) / count
-  variance = jnp.sum(jnp.where(mask_E, (weights_E - mean) ** 2, 0.0)) / count
+  sums, weights, mask = result.sums, result.weighed.weights, result.mask_E
+  if weights.ndim == 2:  # of tokens
+    mask = forwards.loss_weights(batch) > 0
+  count = jnp.maximum(jnp.sum(mask), 1)
+  mean = jnp.sum(weights) / count
+  variance = jnp.sum(jnp.where(mask, (weights - mean) ** 2, 0.0)) / count
   return {
-    'loss': sums['nll'] / jnp.maximum(sums['targets'], 1.0),
+    'loss': sums['nll'] / jnp.maximum(sums['count'], 1.0),
     'weighted_loss': sums['weighted_nll'] / divisor,
-    'examples': jnp.sum(mask_E),
+    'examples': jnp.sum(result.mask_E),
+    'nonfinite': result.nonfinite,
     'tokens': jnp.sum(batch.get('encoder_segment_ids', 0) > 0)
     + jnp.sum(forwards.loss_weights(batch) > 0),
     'weights/mean': mean,
     'weights/std': jnp.sqrt(variance),
     # All weights are finite, so the largest stands in for padding.
-    'weights/min': jnp.min(jnp.where(mask_E, weights_E, jnp.max(weights_E))),
-    'weights/max': jnp.max(weights_E),
+    'weights/min': jnp.min(jnp.where(mask, weights, jnp.max(weights))),
+    'weights/max': jnp.max(weights),
     **{f'weights/{k}': v for k, v in result.weighed.info.items()},
   }

@@ -88,4 +88,5 @@ def make_anchors(
       {key: np.asarray(value) for key, value in batch.items()}
       for batch, _ in batches
     ),
+    domains=cache.domains,
   )

@@ -24,7 +24,14 @@ from jaxcurate.types.scoring import (
   Scorer,
   Summary,
 )
-from jaxcurate.types.training import AnchorSet, Signals, Weighting
+from jaxcurate.types.training import (
+  AnchorSet,
+  ExampleGradients,
+  Preconditioner,
+  Signals,
+  TrainingShapes,
+  Weighting,
+)
 
 __all__ = [
   'AnchorSet',
@@ -32,12 +39,14 @@ __all__ = [
   'Candidates',
   'ChatVocabulary',
   'Document',
+  'ExampleGradients',
   'Features',
   'FitTools',
   'Head',
   'HeadSettings',
   'Network',
   'Params',
+  'Preconditioner',
   'Prefix',
   'ScoreTable',
   'Scorer',
@@ -45,6 +54,7 @@ __all__ = [
   'Signals',
   'State',
   'Summary',
+  'TrainingShapes',
   'Vocabulary',
   'Weighting',
 ]

@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from jaxcurate.types import Signals, State, Weighting
+from jaxcurate.types import Signals, State, TrainingShapes, Weighting
 
 EPSILON = 1e-8  # section 5: under the norm and under the temperature
 CENTER_DECAY = 0.99  # ours: the running mean looks back about 100 steps
@@ -67,11 +67,12 @@ def make(
   if clip is not None and not 0 <= clip[0] <= clip[1]:
     raise ValueError(f'clip is {clip}, expected 0 <= lowest <= highest')
 
-  def init(width: int) -> State:
-    state = {'anchor_mean': jnp.zeros(width)}
+  def init(shapes: TrainingShapes) -> State:
+    zeros = jnp.zeros(shapes.width)
+    state = {'anchor_mean': zeros}
     if center:
-      state['center'] = jnp.zeros(width)  # what is subtracted until refresh
-      state['running_mean'] = jnp.zeros(width)
+      state['center'] = zeros  # what is subtracted until refresh
+      state['running_mean'] = zeros
       state['num_updates'] = jnp.zeros(())
     return state
 
@@ -117,8 +118,6 @@ def make(
     refresh_interval=refresh_interval,
     needs=needs,
     anchor_needs=needs,
-    batch_coupled=False,
-    absolute=True,
   )
 
 

@@ -10,12 +10,14 @@ def make() -> Weighting:
   """Weights of 1 for real examples, 0 for padding; nothing is computed.
 
   >>> import jax
+  >>> from jaxcurate.types import TrainingShapes
   >>> weighting = make()
   >>> signals = Signals(mask_E=jnp.array([True, False]), step=jnp.int32(1))
-  >>> weighting.update(signals, weighting.init(4))[0].tolist()
+  >>> state = weighting.init(TrainingShapes(width=4))
+  >>> weighting.update(signals, state)[0].tolist()
   [1.0, 0.0]
   """
-  return Weighting(init=lambda width: {}, update=_update)
+  return Weighting(init=lambda shapes: {}, update=_update)
 
 
 def _update(signals: Signals, state: State) -> tuple[jax.Array, State, dict]:

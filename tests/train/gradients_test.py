@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxcurate.train import optimizers
 from jaxcurate.train.gradients import make_gradient_fn
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Network, Weighting
@@ -39,7 +40,7 @@ def batch():
   }
 
 
-def run(accumulate=1, z_loss=0.0, count_updates=False):
+def run(accumulate=1, z_loss=0.0, count_updates=False, reduction='tokens'):
   calls = []
 
   def update(signals, state):
@@ -50,13 +51,15 @@ def run(accumulate=1, z_loss=0.0, count_updates=False):
     return weights.reshape(-1), state + signals.mask_E.sum(), {}
 
   weighting = Weighting(
-    lambda width: jnp.int32(0), update, needs=frozenset({'batch'})
+    lambda shapes: jnp.int32(0), update, needs=frozenset({'batch'})
   )
   gradient_fn = make_gradient_fn(
     CONSTANT,
     weighting,
+    optimizers.make_optimizer(),
     max_segments=2,
     z_loss=z_loss,
+    reduction=reduction,
     accumulate=accumulate,
     chunk_tokens=None,
   )
@@ -90,9 +93,25 @@ def test_sums_by_hand(accumulate):
     atol=1e-5,
   )
   assert result.mask_E.tolist() == [True, True, True, False]
-  assert result.weighed.weights_E.tolist() == [2.0, 3.0, 0.5, 0.0]
+  assert result.weighed.weights.tolist() == [2.0, 3.0, 0.5, 0.0]
   # The state sees the whole batch once, not each part.
   assert int(result.weighed.weighting_state) == 3
+
+
+@pytest.mark.parametrize('accumulate', [1, 2])
+def test_means_of_examples_by_hand(accumulate):
+  # Targets of example 0: 0, 1 (half each); of example 1: 1; of row 1: 1.
+  result = run(accumulate, reduction='examples')
+  low, high = np.log(4), np.log(4 / 3)
+  sums = {k: float(v) for k, v in result.sums.items()}
+  np.testing.assert_allclose(sums['targets'], 3)
+  np.testing.assert_allclose(sums['weights'], 5.5)
+  np.testing.assert_allclose(sums['count'], 4)
+  np.testing.assert_allclose(sums['nll'], low + 3 * high, rtol=1e-6)
+  np.testing.assert_allclose(sums['weighted_nll'], low + 4.5 * high, rtol=1e-6)
+  np.testing.assert_allclose(
+    result.gradients['head'], [[5.5 / 4 - 1, 5.5 * 3 / 4 - 4.5]], atol=1e-5
+  )
 
 
 def test_z_loss_by_hand():

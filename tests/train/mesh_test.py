@@ -39,7 +39,7 @@ def assert_placed(array, layout):
 
 WEIGHTING = adapt.make(temperature=0.1)
 ANCHORED = WEIGHTING._replace(
-  init=lambda width: {'anchor_mean': jnp.linspace(-1, 1, width)}
+  init=lambda shapes: {'anchor_mean': jnp.linspace(-1, 1, shapes.width)}
 )
 
 

@@ -27,7 +27,7 @@ def weigh_by_loss(signals, state):
 
 
 COUPLED = Weighting(
-  init=lambda width: jnp.float32(0),
+  init=lambda shapes: jnp.float32(0),
   update=weigh_by_loss,
   needs=frozenset({'loss'}),
   batch_coupled=True,
@@ -38,7 +38,7 @@ def weigh_by_index(signals, state):
   return jnp.arange(len(signals.mask_E)) / 4.0, state, {}
 
 
-BY_INDEX = Weighting(init=lambda width: 0.0, update=weigh_by_index)
+BY_INDEX = Weighting(init=lambda shapes: 0.0, update=weigh_by_index)
 
 
 def one_step(network, weighting, batch, state=None, **settings):
@@ -127,10 +127,10 @@ def test_weights_reach_their_examples_tokens(tiny, normaliser):
   assert float(metrics['weights/max']) == real.max()
 
 
-def with_anchors(width):
-  mean = jnp.linspace(-1, 1, width)
+def with_anchors(shapes):
+  mean = jnp.linspace(-1, 1, shapes.width)
   return {
-    **adapt.make(center=True).init(width),
+    **adapt.make(center=True).init(shapes),
     'anchor_mean': mean,
     'center': mean**2,
   }
@@ -165,10 +165,10 @@ def test_no_gradient_flows_through_weights(tiny):
     weights, state, info = weigh_by_loss(signals, state)
     return weights, weights, info
 
-  recording = COUPLED._replace(init=lambda width: jnp.zeros(16), update=record)
+  recording = COUPLED._replace(init=lambda shapes: jnp.zeros(16), update=record)
   state, _ = one_step(network, recording, batch)
   constant = Weighting(
-    init=lambda width: jnp.float32(0),
+    init=lambda shapes: jnp.float32(0),
     update=lambda signals, old: (seen['weights'], old, {}),
   )
   seen['weights'] = jnp.asarray(np.asarray(state.weighting_state))
@@ -225,5 +225,5 @@ def test_wrong_requests_are_refused(tiny):
   with pytest.raises(ValueError, match='perplexity'):
     one_step(network, unknown, batch)
   short = BY_INDEX._replace(update=lambda signals, s: (jnp.ones(3), s, {}))
-  with pytest.raises(ValueError, match=r'shape \(3,\), expected \(16,\)'):
+  with pytest.raises(ValueError, match=r'shape \(3,\), expected \(16,\) for'):
     one_step(network, short, batch)

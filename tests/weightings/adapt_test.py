@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcurate.types import Signals
+from jaxcurate.types import Signals, TrainingShapes
 from jaxcurate.weightings import adapt
 
 
@@ -26,7 +26,7 @@ def slow_weights(pooled, anchors, temperature):
 
 
 def weights_of(weighting, pooled, anchors, mask=None):
-  state = weighting.init(len(pooled[0]))
+  state = weighting.init(TrainingShapes(len(pooled[0])))
   state = weighting.refresh(signals(anchors), state)
   return weighting.update(signals(pooled, mask), state)
 
@@ -78,7 +78,7 @@ def test_masked_rows_are_exactly_zero_and_never_read():
 def test_masked_anchors_do_not_count():
   weighting = adapt.make()
   anchors = signals([[1.0, 0.0], [0.0, 7.0]], mask=[True, False])
-  state = weighting.refresh(anchors, weighting.init(2))
+  state = weighting.refresh(anchors, weighting.init(TrainingShapes(2)))
   np.testing.assert_allclose(state['anchor_mean'], [1.0, 0.0])
 
 
@@ -111,7 +111,9 @@ def test_centring_spreads_states_with_a_large_common_part():
   rows = [common + rng.normal(size=(64, 8)) for _ in range(30)]
 
   def spread(weighting):
-    state = weighting.refresh(signals(anchors), weighting.init(8))
+    state = weighting.refresh(
+      signals(anchors), weighting.init(TrainingShapes(8))
+    )
     for batch in rows:
       _, state, first = weighting.update(signals(batch), state)
     state = weighting.refresh(signals(anchors), state)
@@ -132,7 +134,7 @@ def test_centring_spreads_states_with_a_large_common_part():
 def test_encoder_states_are_asked_for_by_name():
   weighting = adapt.make(states='encoder')
   assert weighting.needs == weighting.anchor_needs == {'encoder_pooled'}
-  state = weighting.init(2)
+  state = weighting.init(TrainingShapes(2))
   weights, _, _ = weighting.update(
     signals([[1.0, 0.0]], states='encoder'), state
   )

@@ -8,7 +8,7 @@ running mean.) The weights are absolute: their scale is meant.
 import jax
 import jax.numpy as jnp
 
-from jaxcurate.types import Signals, State, Weighting
+from jaxcurate.types import Signals, State, TrainingShapes, Weighting
 
 
 def make(*, width: float = 1.0, decay: float = 0.99) -> Weighting:
@@ -26,8 +26,8 @@ def make(*, width: float = 1.0, decay: float = 0.99) -> Weighting:
       f'width is {width} and decay {decay}; expected width > 0, 0 <= decay < 1'
     )
 
-  def init(embed_dim: int) -> State:
-    del embed_dim
+  def init(shapes: TrainingShapes) -> State:
+    del shapes
     # State: what the next step needs. Info (below): what people look at.
     return {'mean': jnp.zeros(()), 'num_updates': jnp.zeros((), jnp.int32)}
 
