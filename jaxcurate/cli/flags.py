@@ -53,6 +53,12 @@ FLAGS = {
   'dtype': Flag('activations: "float32" or "bfloat16" (default: by device)'),
   'seed': Flag('seed of everything random', int),
   'by': Flag('score column; several of a judge\'s targets as "a,b"'),
+  'scores': Flag(
+    'score folder whose column --by weighs examples, for weightings that read'
+    ' a score',
+    str,
+    True,
+  ),
   'budget': Flag(
     '0.2 = share of documents, 1000 = documents, 5000000t = tokens, 0.2t ='
     ' share of tokens'
@@ -131,7 +137,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'train': (
     'Trains a model on a corpus, weighting every example.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'anchors',
-     'targets', 'pairs', 'by', 'steps', 'schedule_steps', 'eval_input', 'mesh',
+     'reference', 'scores', 'targets', 'pairs', 'by', 'steps',
+     'schedule_steps', 'eval_input', 'mesh',
      'dtype', 'seed'),
   ),
   'evaluate': (

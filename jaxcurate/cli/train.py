@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, train_judge, train_parts
+from jaxcurate.cli import gin_files, train_judge, train_needs, train_parts
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import row_shape, token_cache, token_part
 from jaxcurate.data import training as training_data
@@ -32,8 +32,10 @@ def main(
   if flags.targets or flags.pairs:
     train_judge.main(flags, bindings, command)
     return
-  if flags.by:
-    raise UserError('--by names a column of --targets or --pairs; give one')
+  if flags.by and not flags.scores:
+    raise UserError(
+      '--by names a column of --scores, --targets or --pairs; give one'
+    )
   methods = [flags.weighting] if flags.weighting else []
   flags_lib.parse_run(
     flags, 'train', bindings, kind='weightings', methods=methods
@@ -52,6 +54,9 @@ def run(
   vocabulary: str | None = None,
   selection: str | None = None,
   anchors: Sequence[str] = (),
+  reference: str | None = None,
+  scores: Sequence[str] = (),
+  by: str | None = None,
   eval_inputs: Sequence[str] = (),
   optimizer: Callable[..., optimizers.Optimizer] = optimizers.make_optimizer,
   schedule_steps: int | None = None,
@@ -60,6 +65,8 @@ def run(
   max_segments: int = 8,
   windowing: str = 'document',
   normaliser: str = 'targets',
+  reduction: str = 'tokens',
+  refresh_epochs: int | float | None = None,
   accumulate: int = 1,
   z_loss: float = 1e-4,
   chunk_tokens: int | None = 8_192,
@@ -96,13 +103,17 @@ def run(
       shipped judge's.
     selection: folder of a Selection; None trains on everything.
     anchors: a small trusted corpus, for weightings that look at one.
+    reference: a second model, for weightings that compare with one.
+    scores, by: score folders and the column, for weightings that read one.
     eval_inputs: held-out corpus; none holds out `holdout_share` by id.
     optimizer: `optimizers.make_optimizer`, bound by Gin.
     schedule_steps: end of a decaying schedule.
     rows_per_batch, encoder_length, max_segments, windowing: of the batches,
       see `data.training` and `data.planned_rows`.
-    normaliser, accumulate, z_loss, chunk_tokens, dropout_seed: of the step,
-      see `train.step`.
+    normaliser, reduction, accumulate, z_loss, chunk_tokens, dropout_seed: of
+      the step, see `train.step`.
+    refresh_epochs: epochs of the data between two looks at the anchors; None
+      leaves it to the weighting's own interval in steps.
     log_every, eval_every, checkpoint_every, max_checkpoints: see `Plan`.
     holdout_share: share of documents held out.
     text_field, id_field, domain_field, on_bad_row: of the corpus.
@@ -119,6 +130,7 @@ def run(
       'give one --weighting=NAME, of'
       f' {", ".join(gin_files.known_methods("weightings"))}'
     )
+  train_parts.check_choices(windowing, normaliser, reduction)
   started = time.monotonic()
   name = methods[0].__module__.rpartition('.')[2]
   weighting = train_parts.make_weighting(methods[0], name)
@@ -146,9 +158,19 @@ def run(
     'files': [source.name for source in corpus.sources],
     'fields': fields,
     'rows': [rows_per_batch, encoder_length, max_segments, windowing],
-    'step': [normaliser, accumulate, z_loss, chunk_tokens, dropout_seed],
+    'step': [
+      normaliser,
+      reduction,
+      accumulate,
+      z_loss,
+      chunk_tokens,
+      dropout_seed,
+    ],
     'selection': selection,
     'anchors': list(anchors),
+    'refresh_epochs': refresh_epochs,
+    'reference': reference,
+    'scores': [list(scores), by],
     'eval_inputs': list(eval_inputs),
     'holdout_share': holdout_share,
     'schedule_steps': schedule_steps,
@@ -156,6 +178,7 @@ def run(
     'dtype': dtype,
     **gin_files.settings([name, 'optimizers']),
   }
+  column = train_needs.read_scores(weighting, name, scores, by)
   finished = manifests.begin(output, 'training', settings)
   if finished and manifests.read_manifest(output)['steps'] == steps:
     print(f'{output}: already trained to step {steps}')
@@ -180,7 +203,11 @@ def run(
       ),
     ),
   )
-  anchor_set = train_parts.read_anchors(
+  train_needs.check_domains(weighting, name, cache.domains)
+  second = train_needs.read_reference(
+    weighting, name, reference, start.network, words, devices, dtype
+  )
+  anchor_set = train_needs.read_anchors(
     weighting, name, anchors, open_documents, words, rows, rows_per_batch,
     tokens,
   )  # fmt: skip
@@ -191,8 +218,12 @@ def run(
     rows_per_batch=rows_per_batch,
     seed=seed,
     windowing=windowing,  # type: ignore[arg-type]
+    columns=train_needs.columns_of(column, cache.train),
     shard=jax.process_index(),
     num_shards=jax.process_count(),
+  )
+  weighting = train_needs.refresh_by_epochs(
+    weighting, name, refresh_epochs, batches, rows_per_batch
   )
   num_params = sum(
     int(np.prod(leaf.shape))
@@ -219,6 +250,7 @@ def run(
       max_segments=max_segments,
       z_loss=z_loss,
       normaliser=normaliser,  # type: ignore[arg-type]
+      reduction=reduction,  # type: ignore[arg-type]
       accumulate=accumulate,
       chunk_tokens=chunk_tokens,
       dropout_seed=dropout_seed,
@@ -228,6 +260,7 @@ def run(
     seed=seed,
     params=start.params,
     anchors=anchor_set,
+    reference=second,
     eval_batches=text.held_out_batches(
       cache.eval, cache.domains, words, rows, rows_per_batch
     ),

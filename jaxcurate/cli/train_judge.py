@@ -39,7 +39,9 @@ from jaxcurate.train import (
 from jaxcurate.train.progress import Plan
 from jaxcurate.types import HeadSettings, Scorer
 
-_NOT_OURS = ('weighting', 'selection', 'anchors', 'eval_input')
+_NOT_OURS = (
+  'weighting', 'selection', 'anchors', 'eval_input', 'reference', 'scores'
+)  # fmt: skip
 
 
 def main(

@@ -13,14 +13,20 @@ from etils import epath
 import jax
 
 from jaxcurate.cli import gin_files
-from jaxcurate.data import readers, row_shape, token_cache, token_part
+from jaxcurate.data import token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
-from jaxcurate.io import atomic, hosts
+from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
-from jaxcurate.train import optimizers, text
-from jaxcurate.types import AnchorSet, Vocabulary, Weighting
+from jaxcurate.train import optimizers
+from jaxcurate.types import Weighting
+
+_CHOICES = {
+  'windowing': ('document', 'concat'),
+  'normaliser': ('targets', 'weights'),
+  'reduction': ('tokens', 'examples'),
+}
 
 
 def make_weighting(make: Callable[..., Weighting], name: str) -> Weighting:
@@ -29,6 +35,17 @@ def make_weighting(make: Callable[..., Weighting], name: str) -> Weighting:
     return make()
   except ValueError as error:
     raise UserError(f'{name}: {error}') from error
+
+
+def check_choices(windowing: str, normaliser: str, reduction: str) -> None:
+  """Raises a UserError where one of them is no known word."""
+  given = (windowing, normaliser, reduction)
+  for (name, known), value in zip(_CHOICES.items(), given, strict=True):
+    if value not in known:
+      raise UserError(
+        f'{name} is {value!r}, expected {" or ".join(map(repr, known))}'
+        f' (--gin.train.run.{name}=...)'
+      )
 
 
 def make_optimizer(
@@ -60,44 +77,6 @@ def start_from(
   config = dataclasses.replace(network, dtype=dtype)
   words = vocabulary or str(load.judge_folder() / 'spiece.model')
   return load.LoadedModel(load.make_network(config), None, config, words)
-
-
-def read_anchors(
-  weighting: Weighting,
-  name: str,
-  anchors: Sequence[str],
-  open_documents: Callable[..., readers.Corpus],
-  words: Vocabulary,
-  rows: row_shape.RowSettings,
-  rows_per_batch: int,
-  tokens: str,
-) -> AnchorSet | None:
-  """The anchor set, for a weighting that wants one; cached under `tokens`.
-
-  Raises:
-    UserError: it wants one and none is given, or the other way round.
-  """
-  if weighting.refresh is None:
-    if anchors:
-      raise UserError(f'weighting {name} has no anchors; drop --anchors')
-    return None
-  if not anchors:
-    raise UserError(
-      f'weighting {name} needs --anchors: a small corpus that you trust'
-    )
-  trusted = open_documents(inputs=anchors, task=None)
-  return hosts.first_then_others(
-    'anchors tokenized',
-    lambda: text.make_anchors(
-      f'{tokens}/anchors',
-      ', '.join(anchors),
-      trusted.rows(),
-      words,
-      rows,
-      rows_per_batch,
-      {'files': [source.name for source in trusted.sources]},
-    ),
-  )
 
 
 def cache_folder(output: str) -> str:

@@ -28,6 +28,7 @@ from jaxcurate.types import Vocabulary
 Windowing = Literal['document', 'concat']
 # Keys of the independent draws of one seed.
 _DOCUMENTS, _ROWS, _MASKS = 1, 2, 3
+_BLOCKS_COUNTED = 64
 
 
 class _Place(NamedTuple):
@@ -124,6 +125,15 @@ class TrainingBatches:
       self._waiting.append(self._worker.submit(self._make))
     batch, self._consumed = self._waiting.popleft().result()
     return batch
+
+  def rows_per_epoch(self) -> int:
+    """Rows of an epoch; a large one's from its first blocks."""
+    copies = token_part.num_copies(self._part)
+    blocks = -(-copies // self._block_documents)
+    some = min(blocks, _BLOCKS_COUNTED)
+    counted = min(some * self._block_documents, copies)
+    rows = sum(self._plan(0, block)[0].num_rows for block in range(some))
+    return round(rows * copies / counted)
 
   def state(self) -> dict[str, Any]:
     """Where the batch that `next` would return begins; JSON-able."""
