@@ -22,7 +22,7 @@ demo: $(STAMP)
 	@$(BIN)/jaxcurate demo
 
 test: $(STAMP)
-	@$(BIN)/python -m pytest -q -n 2 --durations=10
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10
 
 lint: $(STAMP)
 	@$(BIN)/ruff check --quiet .

@@ -57,6 +57,7 @@ def run(
   num_held_out: int,
   num_anchors: int,
   damaged_share: float,
+  packages: bool,
   budget: str,
   seeds: Sequence[int],
   seed: int = 0,
@@ -74,6 +75,7 @@ def run(
     rows_per_batch, encoder_length, max_segments: of the training batches.
     num_documents, num_held_out, num_anchors: how much text is used.
     damaged_share: share of the corpus that is damaged.
+    packages: read the installed packages too, not only Python's own text.
     budget: of every subset, see `jaxcurate sample`.
     seeds: models per contender.
     seed: of damage and samples.
@@ -94,6 +96,7 @@ def run(
     num_held_out=num_held_out,
     num_anchors=num_anchors,
     damaged_share=damaged_share,
+    packages=packages,
     seed=seed,
   )
   methods = ('ask_llm', 'perplexity', 'density_references')

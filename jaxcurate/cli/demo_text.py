@@ -33,6 +33,7 @@ def write(
   num_held_out: int,
   num_anchors: int,
   damaged_share: float,
+  packages: bool,
   seed: int,
 ) -> Text:
   """Gathers the text of this machine into `folder/text`, once.
@@ -42,6 +43,7 @@ def write(
     num_documents, num_held_out, num_anchors: most documents of each file;
       which ones depends on their ids alone.
     damaged_share: share of the corpus that is damaged.
+    packages: read the installed packages too, not only Python's own text.
     seed: of the damage.
 
   Raises:
@@ -54,6 +56,7 @@ def write(
     'num_held_out': num_held_out,
     'num_anchors': num_anchors,
     'damaged_share': damaged_share,
+    'packages': packages,
     'seed': seed,
   }
   record = folder / 'text' / 'settings.json'
@@ -64,7 +67,7 @@ def write(
       )
     return paths
   print('gathering text of this machine ...', flush=True)
-  documents = machine_text.gather()
+  documents = machine_text.gather(packages=packages)
   print(machine_text.summary(documents))
   demo, held_out, judge = (
     [d for d in documents if d.split == split]

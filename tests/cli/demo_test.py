@@ -12,7 +12,7 @@ from jaxcurate.cli import main as cli
 SMALL = [
   'num_documents=60', 'num_held_out=12', 'num_anchors=4', 'steps=2',
   'damaged_share=0.5', 'rows_per_batch=2', 'encoder_length=64',
-  'max_segments=2', 'seeds=(0, 1)',
+  'max_segments=2', 'seeds=(0, 1)', 'packages=False',
 ]  # fmt: skip
 
 

@@ -56,5 +56,4 @@ def make(*, width: float = 1.0, decay: float = 0.99) -> Weighting:
     # The running mean reads the whole batch; a rule that looks at each row
     # alone says False, and costs nothing under gradient accumulation.
     batch_coupled=True,
-    absolute=True,
   )
