@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.io.errors import UserError
+from jaxcurate.train import preconditioners
 from jaxcurate.types import Preconditioner
 
 Schedule = Callable[[Any], Any]
@@ -86,13 +87,15 @@ def make_optimizer(
       clipping_threshold=1.0,
       momentum=None,
     )
+    preconditioner = preconditioners.adafactor(rate)
   elif name == 'adamw':
     transform = optax.adamw(rate, b1=beta1, b2=beta2, weight_decay=weight_decay)
+    preconditioner = preconditioners.adam(rate, beta1=beta1, beta2=beta2)
   else:
     raise UserError(f"optimizer is {name!r}, known: 'adafactor', 'adamw'")
   if clip_norm is not None:
     transform = optax.chain(optax.clip_by_global_norm(clip_norm), transform)
-  return Optimizer(transform.init, transform.update, rate)
+  return Optimizer(transform.init, transform.update, rate, preconditioner)
 
 
 def make_schedule(

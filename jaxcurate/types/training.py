@@ -48,14 +48,16 @@ class Preconditioner(NamedTuple):
   update = -learning_rate * (momentum_decay * momentum
                              + (1 - momentum_decay) * scale * gradient)
 
-  element by element: `scale` is P of METHODS E2. Decoupled weight decay and
-  clipping do not depend on the gradient's direction and are left out.
+  element by element: `scale` is the P of Filter-then-Weight. Decoupled weight
+  decay and clipping do not depend on the gradient's direction and are left out.
 
   Attributes:
-    scale: params-shaped pytree, positive float32: Adam's 1 / (sqrt(v) + eps),
-      bias-corrected; Adafactor's 1 / sqrt(v), times its scalars per tensor.
-    momentum: params-shaped pytree in units of the *preconditioned* gradient
-      (P m for Adam), or None without momentum.
+    scale: params-shaped pytree of float32 >= 0: Adam's 1 / (sqrt(v) + eps), v
+      bias-corrected, times 1 / (1 - beta1^(updates + 1)), the correction of
+      the coming first moment; Adafactor's 1 / sqrt(v) times the parameter's
+      RMS. 0 where no gradient has been seen.
+    momentum: params-shaped pytree, scale * m with m the first moment as it is
+      stored, or None without momentum.
     momentum_decay: [] float32, beta1; 0 without momentum.
     learning_rate: [] float32 of the coming update.
     updates: [] int32, updates made so far; moments of a young state mislead.
