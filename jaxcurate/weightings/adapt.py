@@ -14,22 +14,30 @@ Where we differ or decide:
   that pushes all similarities towards 1. A running mean of the batches' pooled
   states is subtracted before the norm. Examples and anchors use the mean of
   the last refresh, so the first `refresh_interval` steps are not centred.
+* With anchors of several tasks the paper takes equally many of each. Where
+  they are not, `per_task` gives every task the same say (ours).
 
 Similarities lie in [-1, 1], so at temperature 1 the weights lie in
 [0.269, 0.731]: with an optimizer that is not invariant to the scale of the
-loss they also lower the learning rate. The weights are absolute.
+loss they also lower the learning rate. The weights are absolute; their mean is
+the paper's effective proportion.
+
+state['totals'] adds up over all steps what a log wants to show per epoch and
+domain, see `totals_of`.
 """
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxcurate.ops import example_means
 from jaxcurate.types import Signals, State, TrainingShapes, Weighting
 
-EPSILON = 1e-8  # section 5: under the norm and under the temperature
+EPSILON = example_means.EPSILON  # section 5: also under the temperature
 CENTER_DECAY = 0.99  # ours: the running mean looks back about 100 steps
+NUM_BINS = 20  # ours: of the histogram of similarities, each 0.1 wide
 
 
 def make(
@@ -39,12 +47,16 @@ def make(
   states: Literal['decoder', 'encoder'] = 'decoder',
   clip: tuple[float, float] | None = None,
   center: bool = False,
+  per_task: bool = False,
+  by_domain: bool = False,
 ) -> Weighting:
   """w_i = sigmoid(<phi_i, mean_v phi_v> / max(temperature, 1e-8)).
 
   phi is the pooled last state of an example, divided by its L2 norm; v runs
   over the anchors. The decoder's (causal) states are pooled with position
-  weights, as in the paper, the encoder's (bidirectional) by their mean.
+  weights, as in the paper, the encoder's (bidirectional) by their mean. The
+  info of a step holds 'effective_proportion', the mean weight, and how many
+  similarities lie in each twentieth of [-1, 1], 'similarity_hist/00' to '/19'.
 
   Args:
     temperature: >= 0; small values make the weights 0 or 1.
@@ -52,6 +64,10 @@ def make(
     states: whose last states stand for an example.
     clip: lowest and highest weight, or None.
     center: subtract a running mean of the pooled states before the norm.
+    per_task: the mean over tasks of each task's mean, tasks being the anchors'
+      domains; anchors without one are a task of their own.
+    by_domain: keep the totals apart by the domain of the examples, which their
+      batches must then carry.
 
   Raises:
     ValueError: a setting is out of its range.
@@ -69,7 +85,14 @@ def make(
 
   def init(shapes: TrainingShapes) -> State:
     zeros = jnp.zeros(shapes.width)
-    state = {'anchor_mean': zeros}
+    num_domains = len(shapes.domains) + 1 if by_domain else 1
+    state = {
+      'anchor_mean': zeros,
+      'totals': {
+        'weight_M': jnp.zeros(num_domains),
+        'similarity_MxK': jnp.zeros((num_domains, NUM_BINS), jnp.uint32),
+      },
+    }
     if center:
       state['center'] = zeros  # what is subtracted until refresh
       state['running_mean'] = zeros
@@ -84,7 +107,9 @@ def make(
 
   def update(signals: Signals, state: State) -> tuple[jax.Array, State, dict]:
     mask_E, pooled_ExD = signals.mask_E, pooled(signals)
-    unit_ExD = unit_rows(pooled_ExD - state.get('center', 0.0), mask_E)
+    unit_ExD = example_means.unit_rows(
+      pooled_ExD - state.get('center', 0.0), mask_E
+    )
     # HIGHEST: accelerators otherwise round float32 operands to bfloat16.
     similarity_E = jnp.dot(
       unit_ExD, state['anchor_mean'], precision=jax.lax.Precision.HIGHEST
@@ -92,12 +117,29 @@ def make(
     weights_E = jax.nn.sigmoid(similarity_E / max(temperature, EPSILON))
     if clip is not None:
       weights_E = jnp.clip(weights_E, *clip)
-    mean = masked_mean(similarity_E, mask_E)
-    variance = masked_mean((similarity_E - mean) ** 2, mask_E)
-    info = {'similarity_mean': mean, 'similarity_std': jnp.sqrt(variance)}
+    mean = example_means.masked_mean(similarity_E, mask_E)
+    variance = example_means.masked_mean((similarity_E - mean) ** 2, mask_E)
+    weights_E = jnp.where(mask_E, weights_E, 0.0)
+    domain_E = _domains(signals) if by_domain else jnp.zeros_like(mask_E, int)
+    more = totals_of(
+      weights_E,
+      similarity_E,
+      mask_E,
+      domain_E,
+      len(state['totals']['weight_M']),
+    )
+    bins = jnp.sum(more['similarity_MxK'], axis=0)
+    info = {
+      'similarity_mean': mean,
+      'similarity_std': jnp.sqrt(variance),
+      'effective_proportion': example_means.masked_mean(weights_E, mask_E),
+      **{f'similarity_hist/{i:02d}': bins[i] for i in range(NUM_BINS)},
+    }
+    totals = jax.tree.map(jnp.add, state['totals'], more)
+    state = {**state, 'totals': totals}
     if center:
       state = _follow(state, pooled_ExD, mask_E)
-    return jnp.where(mask_E, weights_E, 0.0), state, info
+    return weights_E, state, info
 
   def refresh(signals: Signals, state: State) -> State:
     if center:
@@ -105,52 +147,86 @@ def make(
       share = 1 - CENTER_DECAY ** state['num_updates']
       mean = state['running_mean'] / jnp.maximum(share, EPSILON)
       state = {**state, 'center': mean}
-    unit_ExD = unit_rows(
+    unit_ExD = example_means.unit_rows(
       pooled(signals) - state.get('center', 0.0), signals.mask_E
     )
-    return {**state, 'anchor_mean': masked_mean(unit_ExD, signals.mask_E)}
+    mean = example_means.masked_mean(unit_ExD, signals.mask_E)
+    if per_task:
+      mean = example_means.mean_of_means(
+        unit_ExD, signals.mask_E, _domains(signals)
+      )
+    return {**state, 'anchor_mean': mean}
 
   needs = frozenset({f'{states}_pooled'})
+  domain = frozenset({'domain'})
   return Weighting(
     init=init,
     update=update,
     refresh=refresh,
     refresh_interval=refresh_interval,
-    needs=needs,
-    anchor_needs=needs,
+    needs=needs | domain if by_domain else needs,
+    anchor_needs=needs | domain if per_task else needs,
   )
 
 
-def unit_rows(
-  pooled_ExD: Float[Array, 'E D'], mask_E: Bool[Array, ' E']
-) -> Float[Array, 'E D']:
-  """Rows divided by their L2 norm; masked rows and zero rows give 0.
+def totals_of(
+  weights_E: Float[Array, ' E'],
+  similarity_E: Float[Array, ' E'],
+  mask_E: Bool[Array, ' E'],
+  domain_E: Int[Array, ' E'],
+  num_domains: int,
+) -> dict[str, Array]:
+  """What a batch adds to state['totals'].
 
-  >>> unit_rows(jnp.array([[3., 4.]]), jnp.array([True])).tolist()
-  [[0.6000000238418579, 0.800000011920929]]
+  The totals of an epoch are those at its end minus those at its start (counts
+  modulo 2**32); the effective proportion of a domain is then its weight_M
+  divided by the sum of its row of similarity_MxK.
+
+  Args:
+    weights_E: [E] float32, 0 where masked.
+    similarity_E: [E] float32 in [-1, 1].
+    mask_E: [E] bool.
+    domain_E: [E] int, codes of domains; -1, of none, is the last of M.
+    num_domains: M >= 1.
+
+  Returns:
+    'weight_M' [M] float32, summed weights; 'similarity_MxK' [M, 20] uint32, how
+    many examples have a similarity in [-1, -0.9), ..., [0.9, 1].
   """
-  safe_ExD = jnp.where(mask_E[:, None], pooled_ExD, 0.0)
-  square_E = jnp.sum(safe_ExD**2, axis=1, keepdims=True)
-  return safe_ExD / jnp.maximum(jnp.sqrt(square_E), EPSILON)
+  place_E = jnp.floor((similarity_E + 1) / 2 * NUM_BINS)
+  place_E = jnp.clip(place_E, 0, NUM_BINS - 1).astype(jnp.int32)
+  in_domain_ExM = (domain_E % num_domains)[:, None] == jnp.arange(num_domains)
+  in_domain_ExM = in_domain_ExM & mask_E[:, None]
+  in_bin_ExK = place_E[:, None] == jnp.arange(NUM_BINS)
+  # A product of ones and zeros is exact in any precision that adds in float32.
+  count_MxK = jnp.einsum(
+    'em,ek->mk',
+    in_domain_ExM.astype(jnp.float32),
+    in_bin_ExK.astype(jnp.float32),
+  )
+  return {
+    'weight_M': jnp.sum(
+      jnp.where(in_domain_ExM, weights_E[:, None], 0.0), axis=0
+    ),
+    'similarity_MxK': count_MxK.astype(jnp.uint32),
+  }
 
 
-def masked_mean(
-  values_E: Float[Array, 'E *D'], mask_E: Bool[Array, ' E']
-) -> Float[Array, '*D']:
-  """Mean over the examples whose mask is True; 0 without any.
+def _domains(signals: Signals) -> Int[Array, ' E']:
+  """[E] codes of the examples' domains.
 
-  >>> float(masked_mean(jnp.array([1., 5.]), jnp.array([True, False])))
-  1.0
+  Raises:
+    ValueError: the signals have none.
   """
-  mask = mask_E.reshape(-1, *(1,) * (values_E.ndim - 1))
-  total = jnp.sum(jnp.where(mask, values_E, 0.0), axis=0)
-  return total / jnp.maximum(jnp.sum(mask_E), 1)
+  if signals.domain_E is None:
+    raise ValueError('the signals lack domain')
+  return signals.domain_E
 
 
 def _follow(state: State, pooled_ExD: Array, mask_E: Array) -> State:
   """Moves the running mean; a batch without examples changes nothing."""
   rate = jnp.where(jnp.any(mask_E), 1 - CENTER_DECAY, 0.0)
-  batch_mean = masked_mean(pooled_ExD, mask_E)
+  batch_mean = example_means.masked_mean(pooled_ExD, mask_E)
   return {
     **state,
     'running_mean': (1 - rate) * state['running_mean'] + rate * batch_mean,

@@ -86,7 +86,9 @@ def test_the_log_has_what_readers_rely_on(whole):
     step loss weighted_loss tokens flops seconds examples_per_second
     tokens_per_second learning_rate gradient_norm weights/mean weights/std
     weights/min weights/max weights/similarity_mean weights/similarity_std
+    weights/effective_proportion nonfinite
   """.split()
+  expected += [f'weights/similarity_hist/{i:02d}' for i in range(20)]
   assert set(train_lines[0]) == set(expected)
   last = train_lines[-1]
   assert last['loss'] < train_lines[0]['loss']

@@ -39,7 +39,10 @@ def assert_placed(array, layout):
 
 WEIGHTING = adapt.make(temperature=0.1)
 ANCHORED = WEIGHTING._replace(
-  init=lambda shapes: {'anchor_mean': jnp.linspace(-1, 1, shapes.width)}
+  init=lambda shapes: {
+    **WEIGHTING.init(shapes),
+    'anchor_mean': jnp.linspace(-1, 1, shapes.width),
+  }
 )
 
 

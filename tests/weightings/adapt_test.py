@@ -7,9 +7,11 @@ from jaxcurate.types import Signals, TrainingShapes
 from jaxcurate.weightings import adapt
 
 
-def signals(pooled, mask=None, step=1, states='decoder'):
+def signals(pooled, mask=None, step=1, states='decoder', domain=None):
   mask = np.ones(len(pooled), bool) if mask is None else mask
   field = {f'{states}_pooled_ExD': jnp.asarray(pooled, jnp.float32)}
+  if domain is not None:
+    field['domain_E'] = jnp.asarray(domain, jnp.int32)
   return Signals(mask_E=jnp.asarray(mask), step=jnp.int32(step), **field)
 
 
@@ -27,8 +29,8 @@ def slow_weights(pooled, anchors, temperature):
 
 def weights_of(weighting, pooled, anchors, mask=None):
   state = weighting.init(TrainingShapes(len(pooled[0])))
-  state = weighting.refresh(signals(anchors), state)
-  return weighting.update(signals(pooled, mask), state)
+  state = jax.jit(weighting.refresh)(signals(anchors), state)
+  return jax.jit(weighting.update)(signals(pooled, mask), state)
 
 
 def test_by_hand():
@@ -41,6 +43,65 @@ def test_by_hand():
   )  # sigmoid(1/2), sigmoid(-1/2), sigmoid(0)
   np.testing.assert_allclose(info['similarity_mean'], 0.0, atol=1e-6)
   np.testing.assert_allclose(info['similarity_std'], np.sqrt(1 / 6), atol=1e-6)
+
+
+def test_tasks_have_the_same_say_by_hand():
+  # Task 0: (1, 0) thrice; task 1: (0, 1). The mean of means is (1/2, 1/2), the
+  # plain mean (3/4, 1/4).
+  weighting = adapt.make(per_task=True)
+  assert weighting.anchor_needs == {'decoder_pooled', 'domain'}
+  assert weighting.needs == {'decoder_pooled'}
+  rows = [[1.0, 0.0], [2.0, 0.0], [3.0, 0.0], [0.0, 4.0], [np.nan, 0.0]]
+  anchors = signals(rows, mask=[True] * 4 + [False], domain=[0, 0, 0, 1, 1])
+  state = weighting.init(TrainingShapes(2, anchor_domains=('a', 'b')))
+  state = weighting.refresh(anchors, state)
+  np.testing.assert_allclose(state['anchor_mean'], [0.5, 0.5], atol=1e-6)
+  plain = adapt.make().refresh(anchors, state)
+  np.testing.assert_allclose(plain['anchor_mean'], [0.75, 0.25], atol=1e-6)
+  # Anchors of no domain are a task as well.
+  mixed = signals(rows, mask=[True] * 4 + [False], domain=[0, 0, 0, -1, -1])
+  mixed = weighting.refresh(mixed, state)
+  np.testing.assert_allclose(mixed['anchor_mean'], [0.5, 0.5], atol=1e-6)
+  with pytest.raises(ValueError, match='domain'):
+    weighting.refresh(signals(rows), state)
+
+
+def test_histogram_and_effective_proportion_by_hand():
+  # Similarities 1, 0, -1 and 0.6 with the one anchor (1, 0).
+  pooled = np.array([[2.0, 0.0], [0.0, 1.0], [-3.0, 0.0], [3.0, 4.0]])
+  weights, state, info = weights_of(adapt.make(), pooled, [[1.0, 0.0]])
+  bins = np.array([int(info[f'similarity_hist/{i:02d}']) for i in range(20)])
+  assert np.flatnonzero(bins).tolist() == [0, 10, 16, 19]
+  np.testing.assert_allclose(
+    info['effective_proportion'], np.mean(weights), atol=1e-6
+  )
+  np.testing.assert_array_equal(state['totals']['similarity_MxK'][0], bins)
+  np.testing.assert_allclose(state['totals']['weight_M'], [sum(weights)])
+
+
+def test_totals_by_domain_against_numpy():
+  rng = np.random.default_rng(4)
+  weighting = adapt.make(by_domain=True)
+  assert weighting.needs == {'decoder_pooled', 'domain'}
+  state = weighting.init(TrainingShapes(4, domains=('web', 'books')))
+  state = weighting.refresh(signals(rng.normal(size=(3, 4))), state)
+  mean = np.asarray(state['anchor_mean'])
+  update = jax.jit(weighting.update)
+  expected, total = np.zeros((3, 20)), np.zeros(3)
+  for _ in range(3):
+    pooled, mask = rng.normal(size=(40, 4)), rng.uniform(size=40) < 0.7
+    domain = rng.integers(-1, 2, 40)  # -1: of no domain, the last row
+    batch = signals(pooled, mask, domain=domain)
+    weights, state, _ = update(batch, state)
+    similarity = pooled @ mean / np.linalg.norm(pooled, axis=1)
+    for row in np.flatnonzero(mask):
+      expected[domain[row], int((similarity[row] + 1) * 10)] += 1
+      total[domain[row]] += weights[row]
+  found = state['totals']
+  np.testing.assert_array_equal(found['similarity_MxK'], expected)
+  np.testing.assert_allclose(found['weight_M'], total, rtol=1e-5)
+  with pytest.raises(ValueError, match='domain'):
+    weighting.update(signals(pooled), state)
 
 
 @pytest.mark.parametrize('temperature', [1.0, 0.1])
