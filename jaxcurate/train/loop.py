@@ -6,7 +6,7 @@ import pathlib
 
 import jax
 
-from jaxcurate.train import driver, evaluation
+from jaxcurate.train import adapters, driver, evaluation
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.program import Reference, StepSettings, make_program
 from jaxcurate.train.progress import Plan
@@ -28,6 +28,7 @@ def train(
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
   reference: Reference | None = None,
+  frozen: adapters.Frozen | None = None,
   domains: Sequence[str] = (),
   mesh: jax.sharding.Mesh | None = None,
   progress: bool = True,
@@ -51,6 +52,7 @@ def train(
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
     reference: frozen second model, where the weighting compares with one.
+    frozen: train adapters of these parameters; `params` are then adapters.
     domains: names of the batches' 'document_domain' codes.
     mesh: axes 'data' and 'model', or None for one device.
     progress: show a progress bar on stderr.
@@ -74,6 +76,7 @@ def train(
     anchors=anchors,
     eval_batches=eval_batches,
     reference=reference,
+    frozen=frozen,
     domains=domains,
     mesh=mesh,
   )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import os
 import pathlib
 
-from jaxcurate.train import driver, evaluation
+from jaxcurate.train import adapters, driver, evaluation
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.program import Reference, StepSettings, make_program
 from jaxcurate.train.progress import Plan
@@ -30,6 +30,7 @@ def train_population(
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
   reference: Reference | None = None,
+  frozen: adapters.Frozen | None = None,
   domains: Sequence[str] = (),
   progress: bool = True,
 ) -> TrainState:
@@ -51,6 +52,7 @@ def train_population(
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
     reference: frozen second model, where the weighting compares with one.
+    frozen: train adapters of these parameters; `params` are then adapters.
     domains: names of the batches' 'document_domain' codes.
     progress: show a progress bar on stderr.
 
@@ -78,6 +80,7 @@ def train_population(
     anchors=anchors,
     eval_batches=eval_batches,
     reference=reference,
+    frozen=frozen,
     domains=domains,
   )
   output = pathlib.Path(output)

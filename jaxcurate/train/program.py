@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import flops
-from jaxcurate.train import evaluation
+from jaxcurate.train import adapters, evaluation
 from jaxcurate.train.anchors import make_refresh_step, stack_anchors
 from jaxcurate.train.driver import Program
 from jaxcurate.train.optimizers import Optimizer
@@ -24,7 +24,7 @@ from jaxcurate.train.state import (
   batch_sharding,
   init_state,
 )
-from jaxcurate.train.step import make_train_step
+from jaxcurate.train.step import TrainStep, make_train_step
 from jaxcurate.types import AnchorSet, Batch, Network, Params, Weighting
 
 
@@ -69,6 +69,7 @@ def make_program(
   anchors: AnchorSet | None = None,
   eval_batches: Sequence[evaluation.EvalBatch] = (),
   reference: Reference | None = None,
+  frozen: adapters.Frozen | None = None,
   domains: Sequence[str] = (),
   mesh: jax.sharding.Mesh | None = None,
 ) -> Program:
@@ -85,6 +86,7 @@ def make_program(
     anchors: trusted text, for weightings that look at it.
     eval_batches: held-out text, all of one shape; none = no evaluation.
     reference: frozen second model, where the weighting compares with one.
+    frozen: train adapters of these parameters; `params` are then adapters.
     domains: names of the batches' 'document_domain' codes.
     mesh: axes 'data' and 'model', or None for one device.
 
@@ -96,18 +98,27 @@ def make_program(
     'max_segments': settings.max_segments,
     'chunk_tokens': settings.chunk_tokens,
   }
-  step = make_train_step(
-    network,
-    optimizer,
-    weighting,
-    z_loss=settings.z_loss,
-    normaliser=settings.normaliser,
-    reduction=settings.reduction,
-    accumulate=settings.accumulate,
-    reference=reference and reference.network,
-    mesh=mesh,
-    **shared,
-  )
+
+  def make_step(network: Network) -> TrainStep:
+    return make_train_step(
+      network,
+      optimizer,
+      weighting,
+      z_loss=settings.z_loss,
+      normaliser=settings.normaliser,
+      reduction=settings.reduction,
+      accumulate=settings.accumulate,
+      reference=reference and reference.network,
+      mesh=mesh,
+      **shared,
+    )
+
+  base, whole = None, network
+  if frozen is not None:
+    frozen = adapters.place(network, frozen, mesh)
+    base = frozen.params
+    network = adapters.bind(network, base, frozen.settings)
+  step = adapters.around(make_step, whole, frozen, donate=True)
   second = reference and reference.params
   names = {
     'domains': domains,
@@ -148,17 +159,24 @@ def make_program(
     if population:
       batch = {name: rows[0] for name, rows in batch.items()}
     return float(
-      flops.count_flops(step, like, dict(batch), dropout_key, second)
+      flops.count_flops(step, like, dict(batch), dropout_key, second, base)
     )
 
   evaluate, refresh, refresh_flops = None, None, 0.0
   if eval_batches:
-    eval_step = lift(evaluation.make_eval_step(network, **shared), (0, None))
+    eval_step = lift(
+      adapters.around(
+        lambda network: evaluation.make_eval_step(network, **shared),
+        whole,
+        frozen,
+      ),
+      (0, None, None),
+    )
     members = len(seeds)
 
     def run_eval(params: Params) -> list[evaluation.EvalResult]:
       return evaluation.evaluate(
-        eval_step,
+        lambda params, batch: eval_step(params, batch, base),
         params,
         eval_batches,
         lambda batch: place_shared(batch, mesh),
@@ -171,22 +189,30 @@ def make_program(
       raise UserError(
         'this weighting compares with trusted text; give it with --anchors'
       )
-    refresh_step = make_refresh_step(
-      network, weighting, reduction=settings.reduction, mesh=mesh, **shared
+    refresh_step = adapters.around(
+      lambda network: make_refresh_step(
+        network, weighting, reduction=settings.reduction, mesh=mesh, **shared
+      ),
+      whole,
+      frozen,
     )
     placed = place_shared(stack_anchors(anchors), mesh, leading=1)
-    refresh_flops = float(flops.count_flops(refresh_step, like, placed))
-    look = lift(refresh_step, (0, None))
+    refresh_flops = float(flops.count_flops(refresh_step, like, placed, base))
+    look = lift(refresh_step, (0, None, None))
 
     def run_refresh(state: TrainState) -> TrainState:
-      return dataclasses.replace(state, weighting_state=look(state, placed))
+      return dataclasses.replace(
+        state, weighting_state=look(state, placed, base)
+      )
 
     refresh = run_refresh
-  lifted_step = lift(step, (0, 0, None, None), donate=True)
+  lifted_step = lift(step, (0, 0, None, None, None), donate=True)
   return Program(
     init=init,
     like=jax.eval_shape(init) if population else like,
-    step=lambda state, batch: lifted_step(state, batch, dropout_key, second),
+    step=lambda state, batch: lifted_step(
+      state, batch, dropout_key, second, base
+    ),
     refresh=refresh,
     refresh_interval=weighting.refresh_interval,
     put=put,
