@@ -1,0 +1,62 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcurate.types import Signals, TrainingShapes
+from jaxcurate.weightings import extremes
+
+
+def weights_of(losses, step=1, **settings):
+  weighting = extremes.make(**settings)
+  assert weighting.batch_coupled and weighting.needs == {'loss'}
+  signals = Signals(
+    mask_E=jnp.isfinite(jnp.asarray(losses)),
+    step=jnp.int32(step),
+    loss_E=jnp.asarray(losses, jnp.float32),
+  )
+  state = weighting.init(TrainingShapes(4))
+  return np.asarray(jax.jit(weighting.update)(signals, state)[0])
+
+
+def test_by_hand():
+  # |h| = 1, 1/2, 0, 1/2, 1; exp = 2.7183, 1.6487, 1, 1.6487, 2.7183.
+  weights = weights_of([1.0, 2.0, 3.0, 4.0, 5.0], strength=1.0)
+  np.testing.assert_allclose(
+    weights, [1.3963, 0.8469, 0.5137, 0.8469, 1.3963], atol=1e-4
+  )
+
+
+def test_against_the_formula_in_float64():
+  losses = np.random.default_rng(0).uniform(1, 9, 5)
+  place = 2 * (losses - losses.min()) / np.ptp(losses) - 1
+  worth = np.abs(place)
+  expected = 5 * np.exp(worth / 0.4) / np.exp(worth / 0.4).sum()
+  np.testing.assert_allclose(weights_of(losses), expected, rtol=1e-5)
+
+
+def test_the_middle_weighs_least_and_both_ends_alike():
+  weights = weights_of([1.0, 1.5, 3.0, 4.5, 5.0])
+  assert weights.argmin() == 2
+  np.testing.assert_allclose(weights, weights[::-1], rtol=1e-5)
+  np.testing.assert_allclose(weights[0] / weights[2], np.exp(2.5), rtol=1e-5)
+
+
+def test_equal_losses_one_example_and_none():
+  assert weights_of([2.0] * 5).tolist() == [1.0] * 5
+  nothing = [np.nan] * 4
+  assert weights_of([*nothing, 2.0]).tolist() == [0.0] * 4 + [1.0]
+  assert weights_of([*nothing, np.inf]).tolist() == [0.0] * 5
+
+
+def test_settings_reach_the_rule():
+  losses = [1.0, 2.0, 3.0, 4.0, 90.0]
+  settings = {'strength_start': 8.0, 'anneal_steps': 10, 'burn_in_steps': 1}
+  spread = [
+    np.std(weights_of(losses, step, **settings)) for step in (1, 2, 7, 12)
+  ]
+  assert spread[0] == 0.0 and spread == sorted(spread)
+  clipped = weights_of(losses, clip_quantiles=(0.0, 0.75))
+  np.testing.assert_allclose(clipped, weights_of([1.0, 2, 3, 4, 4]), rtol=1e-5)
+  with pytest.raises(ValueError, match='strength is -1'):
+    extremes.make(strength=-1.0)
