@@ -1,0 +1,138 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.optimize
+
+from jaxcurate.ops import bounded_nnls
+
+
+def instances(seed, number, size, width):
+  """Gram matrices of random rows, and their products with a random target."""
+  rng = np.random.default_rng(seed)
+  rows = rng.normal(size=(number, size, width)) + 0.3
+  target = rng.normal(size=(number, width)) + rows.mean(1)
+  linear = np.einsum('nsw,nw->ns', rows, target)
+  return rows, np.einsum('niw,njw->nij', rows, rows), linear
+
+
+def score(gram, linear, weights):
+  """w'Qw / 2 - b'w of many instances, float64."""
+  gram, linear, weights = (
+    np.asarray(x, float) for x in (gram, linear, weights)
+  )
+  square = np.einsum('ni,nij,nj->n', weights, gram, weights)
+  return square / 2 - np.einsum('ni,ni->n', weights, linear)
+
+
+def test_by_hand():
+  # One on its bound, one inside, one at 0; with a ridge of 1 towards 1 the
+  # one inside is (b + 1) / (Q + 1).
+  gram, linear = jnp.diag(jnp.array([1.0, 2.0, 1.0])), jnp.array([9.0, 1.0, -4])
+  everyone = jnp.ones(3, bool)
+  weights = bounded_nnls.solve(gram, linear, everyone, upper=3.0)
+  np.testing.assert_allclose(weights, [3.0, 0.5, 0.0], atol=1e-6)
+  drawn = bounded_nnls.solve(gram, linear, everyone, ridge=1.0, upper=3.0)
+  np.testing.assert_allclose(drawn, [3.0, 2 / 3, 0.0], atol=1e-6)
+  free = bounded_nnls.solve(gram, linear, everyone)
+  np.testing.assert_allclose(free, [9.0, 0.5, 0.0], atol=1e-5)
+
+
+@pytest.mark.parametrize('factor', [1.0, 1e-8, 1e8])
+def test_against_scipy_at_any_scale_of_the_gradients(factor):
+  rows, gram, linear = instances(0, number=5, size=8, width=40)
+  ridge, center, upper = 0.5, 1.0, 1.2
+  solve = jax.jit(
+    jax.vmap(
+      lambda q, b, ridge: bounded_nnls.solve(
+        q, b, jnp.ones(8, bool), ridge=ridge, upper=upper
+      ),
+      in_axes=(0, 0, None),
+    )
+  )
+  found = solve(
+    jnp.float32(factor * gram),
+    jnp.float32(factor * linear),
+    jnp.float32(factor * ridge),
+  )
+  bounds = 0
+  for one, weights in enumerate(np.asarray(found)):
+    # w'Qw - 2b'w + ridge |w - 1|^2 = |[rows'; sqrt(ridge)] w - [x; ...]|^2.
+    target = np.linalg.lstsq(rows[one], linear[one], rcond=None)[0]
+    slow = scipy.optimize.lsq_linear(
+      np.vstack([rows[one].T, np.sqrt(ridge) * np.eye(8)]),
+      np.concatenate([target, np.full(8, np.sqrt(ridge) * center)]),
+      (0, upper),
+      tol=1e-14,
+    ).x
+    np.testing.assert_allclose(weights, slow, atol=3e-6)
+    bounds += np.sum((weights == 0) | (weights == np.float32(upper)))
+  assert 0 < bounds < 40  # both kinds of constraint were met
+
+
+def test_never_below_unit_weights_on_the_same_support():
+  """With ridge 0, on 300 random supports, also singular ones."""
+  rng = np.random.default_rng(3)
+  _, gram, linear = instances(1, number=300, size=12, width=9)
+  mask = rng.uniform(size=(300, 12)) < 0.6
+  mask[0] = False
+  few = jax.jit(
+    jax.vmap(lambda q, b, m: bounded_nnls.solve(q, b, m, upper=3.0))
+  )(jnp.float32(gram), jnp.float32(linear), jnp.asarray(mask))
+  few = np.asarray(few)
+  assert (few[~mask] == 0).all()
+  assert ((few >= 0) & (few <= 3)).all()
+  better = score(gram, linear, mask) - score(gram, linear, few)
+  scale = np.abs(score(gram, linear, mask)) + 1
+  assert (better >= -1e-6 * scale).all()
+  assert np.median(better / scale) > 0.05
+  # One iteration is not enough to converge, but enough not to lose.
+  hasty = jax.vmap(
+    lambda q, b, m: bounded_nnls.solve(q, b, m, upper=3.0, iterations=1)
+  )(jnp.float32(gram), jnp.float32(linear), jnp.asarray(mask))
+  better = score(gram, linear, mask) - score(gram, linear, hasty)
+  assert (better >= -1e-6 * scale).all()
+
+
+def test_duplicates_share_the_weight_of_one():
+  rows, _, _ = instances(4, number=1, size=4, width=20)
+  twice = np.concatenate([rows[0], rows[0][:1]])
+  target = rows[0][0] + 0.5 * rows[0][1]
+  solve = jax.jit(
+    lambda q, b, m: bounded_nnls.solve(
+      q, b, m, ridge=1e-3, upper=None, iterations=2000
+    )
+  )
+  gram = jnp.float32(twice @ twice.T)
+  linear = jnp.float32(twice @ target)
+  both = solve(gram, linear, jnp.ones(5, bool))
+  single = solve(gram, linear, jnp.arange(5) < 4)
+  np.testing.assert_allclose(both[0], both[4], rtol=1e-6)
+  np.testing.assert_allclose(both[0] + both[4], single[0], atol=2e-3)
+
+
+def test_degenerate_inputs():
+  solve = bounded_nnls.solve
+  none = solve(
+    jnp.full((2, 2), jnp.nan), jnp.full(2, jnp.nan), jnp.zeros(2, bool)
+  )
+  np.testing.assert_array_equal(none, 0.0)
+  # What is masked may be anything; a zero matrix is no division by zero.
+  one = solve(
+    jnp.array([[2.0, jnp.nan], [jnp.nan, jnp.inf]]),
+    jnp.array([1.0, jnp.nan]),
+    jnp.array([True, False]),
+  )
+  np.testing.assert_allclose(one, [0.5, 0.0], atol=1e-6)
+  flat = solve(jnp.zeros((2, 2)), jnp.array([1.0, -1.0]), jnp.ones(2, bool),
+               upper=2.0)  # fmt: skip
+  np.testing.assert_array_equal(flat, [2.0, 0.0])
+
+
+def test_eigenvalue_is_bounded_from_above():
+  _, gram, _ = instances(5, number=20, size=16, width=10)
+  bound = jax.vmap(bounded_nnls.largest_eigenvalue)(jnp.float32(gram))
+  truth = np.linalg.eigvalsh(gram)[:, -1]
+  assert (bound >= truth * (1 - 1e-5)).all()
+  assert (bound <= truth * 16 ** (1 / 64) * (1 + 1e-5)).all()
+  assert float(bounded_nnls.largest_eigenvalue(jnp.zeros((3, 3)))) == 0.0
