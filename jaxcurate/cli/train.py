@@ -6,12 +6,17 @@ import functools
 import time
 
 import jax
-import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, train_judge, train_needs, train_parts
+from jaxcurate.cli import (
+  gin_files,
+  train_finish,
+  train_judge,
+  train_needs,
+  train_parts,
+)
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import row_shape, token_cache, token_part
+from jaxcurate.data import row_shape, token_cache
 from jaxcurate.data import training as training_data
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import hosts, tables
@@ -19,7 +24,7 @@ from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.train import loop, optimizers, text
+from jaxcurate.train import adapters, loop, optimizers, text
 from jaxcurate.train.program import StepSettings
 from jaxcurate.train.progress import Plan
 from jaxcurate.types import Weighting
@@ -71,6 +76,7 @@ def run(
   z_loss: float = 1e-4,
   chunk_tokens: int | None = 8_192,
   dropout_seed: int | None = None,
+  lora: adapters.LoraSettings | None = None,
   log_every: int = 10,
   eval_every: int | None = None,
   checkpoint_every: int | None = 1000,
@@ -114,6 +120,7 @@ def run(
       the step, see `train.step`.
     refresh_epochs: epochs of the data between two looks at the anchors; None
       leaves it to the weighting's own interval in steps.
+    lora: train adapters of `model`; None trains all of its parameters.
     log_every, eval_every, checkpoint_every, max_checkpoints: see `Plan`.
     holdout_share: share of documents held out.
     text_field, id_field, domain_field, on_bad_row: of the corpus.
@@ -138,6 +145,7 @@ def run(
   if dtype is None:
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   start = train_parts.start_from(network, model, vocabulary, dtype)
+  frozen = train_parts.frozen_base(lora, start, dropout_seed)
   words = vocabularies.load_vocabulary(start.vocabulary)
   vocabularies.check_fits(words, start.config.vocab_size)
   open_documents = functools.partial(
@@ -176,6 +184,7 @@ def run(
     'schedule_steps': schedule_steps,
     'seed': seed,
     'dtype': dtype,
+    'lora': lora and list(lora),
     **gin_files.settings([name, 'optimizers']),
   }
   column = train_needs.read_scores(weighting, name, scores, by)
@@ -225,21 +234,8 @@ def run(
   weighting = train_needs.refresh_by_epochs(
     weighting, name, refresh_epochs, batches, rows_per_batch
   )
-  num_params = sum(
-    int(np.prod(leaf.shape))
-    for leaf in jax.tree.leaves(
-      jax.eval_shape(start.network.init, jax.random.key(0))
-    )
-  )
-  print(
-    f'training {num_params / 1e6:.1f} M parameters for {steps} steps of'
-    f' {rows_per_batch} x {encoder_length} tokens, weighting {name}, on'
-    f' {token_part.num_documents(cache.train):,} documents'
-    f' ({len(cache.train.tokens):,} tokens),'
-    f' {token_part.num_documents(cache.eval):,} held out; about'
-    f' {6.0 * num_params * rows_per_batch * encoder_length * steps:.2g}'
-    ' floating-point operations',
-    flush=True,
+  train_parts.announce(
+    start, frozen, cache, steps, rows_per_batch * encoder_length, name
   )
   state = loop.train(
     network=load.for_training(start),
@@ -258,7 +254,8 @@ def run(
     plan=Plan(steps, log_every, eval_every, checkpoint_every, max_checkpoints),
     output=output,
     seed=seed,
-    params=start.params,
+    params=None if frozen else start.params,
+    frozen=frozen,
     anchors=anchor_set,
     reference=second,
     eval_batches=text.held_out_batches(
@@ -268,6 +265,7 @@ def run(
     mesh=devices if devices.size > 1 else None,
   )
   if jax.process_index() == 0:
-    train_parts.finish(
-      output, state, start, settings, steps, cache, command, started
-    )
+    train_finish.finish(
+      output, state.params, frozen, start, settings, steps, cache, command,
+      started,
+    )  # fmt: skip

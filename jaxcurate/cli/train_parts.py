@@ -1,26 +1,19 @@
-"""The pieces of `jaxcurate train`: where it starts and how it ends."""
+"""The pieces of `jaxcurate train`: where it starts, and what it says then."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import dataclasses
 import hashlib
-import json
 import pathlib
-import tempfile
-import time
-from typing import Any
 
-from etils import epath
 import jax
+import numpy as np
 
-from jaxcurate.cli import gin_files
 from jaxcurate.data import token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
-from jaxcurate.io import atomic
-from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
-from jaxcurate.train import optimizers
-from jaxcurate.types import Weighting
+from jaxcurate.train import adapters, optimizers
+from jaxcurate.types import Params, Weighting
 
 _CHOICES = {
   'windowing': ('document', 'concat'),
@@ -79,61 +72,69 @@ def start_from(
   return load.LoadedModel(load.make_network(config), None, config, words)
 
 
+def frozen_base(
+  lora: adapters.LoraSettings | None,
+  start: load.LoadedModel,
+  dropout_seed: int | None,
+) -> adapters.Frozen | None:
+  """What adapters are attached to, where adapters are trained.
+
+  Raises:
+    UserError: there is nothing to adapt, or a setting is out of its range.
+  """
+  if lora is None:
+    return None
+  if start.params is None:
+    raise UserError(
+      'LoRA adapts a trained model: give --model=CHECKPOINT, or drop lora'
+    )
+  if lora.dropout_rate and dropout_seed is None:
+    raise UserError(
+      f'LoRA has dropout_rate {lora.dropout_rate}, and the step no dropout;'
+      ' give --gin.train.run.dropout_seed=0 as well'
+    )
+  try:
+    adapters.bind(start.network, start.params, lora)
+  except ValueError as error:
+    raise UserError(f'lora: {error}') from error
+  return adapters.Frozen(start.params, lora)
+
+
+def announce(
+  start: load.LoadedModel,
+  frozen: adapters.Frozen | None,
+  cache: token_cache.TokenCache,
+  steps: int,
+  tokens_per_step: int,
+  weighting: str,
+) -> None:
+  """Prints what is trained, on what, and what it will cost."""
+  network, key = start.network, jax.random.key(0)
+  num_params = _size(jax.eval_shape(network.init, key))
+  trained, per_token = f'{num_params / 1e6:.1f} M parameters', 6.0
+  if frozen is not None:
+    bound = adapters.bind(network, frozen.params, frozen.settings)
+    size = _size(jax.eval_shape(bound.init, key))
+    trained = f'{size / 1e6:.2g} M parameters of LoRA on {trained}'
+    per_token = 4.0  # no gradient of the frozen ones
+  print(
+    f'training {trained} for {steps} steps of {tokens_per_step:,} tokens,'
+    f' weighting {weighting}, on {token_part.num_documents(cache.train):,}'
+    f' documents ({len(cache.train.tokens):,} tokens),'
+    f' {token_part.num_documents(cache.eval):,} held out; about'
+    f' {per_token * num_params * tokens_per_step * steps:.2g} floating-point'
+    ' operations',
+    flush=True,
+  )
+
+
+def _size(shapes: Params) -> int:
+  return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(shapes))
+
+
 def cache_folder(output: str) -> str:
   """Where the tokens of a run are: with its output, or on the local disk."""
   if '://' not in output:
     return f'{output}/cache'
   name = hashlib.blake2b(output.encode(), digest_size=8).hexdigest()
   return str(pathlib.Path('~/.cache/jaxcurate/tokens').expanduser() / name)
-
-
-def finish(
-  output: str,
-  state: Any,
-  start: load.LoadedModel,
-  settings: dict[str, Any],
-  steps: int,
-  cache: token_cache.TokenCache,
-  command: Sequence[str],
-  started: float,
-) -> None:
-  """Exports the model, writes config and manifest, prints what comes next."""
-  folder = epath.Path(output)
-  exported = (state.params, start.config, start.vocabulary)
-  if '://' in output:
-    with tempfile.TemporaryDirectory() as scratch:
-      load.export_huggingface(scratch, *exported)
-      for file in pathlib.Path(scratch).iterdir():
-        atomic.write_bytes(folder / 'model' / file.name, file.read_bytes())
-  else:
-    load.export_huggingface(pathlib.Path(output) / 'model', *exported)
-  atomic.write_text(folder / 'config.gin', gin_files.resolved())
-  lines = (folder / 'metrics.jsonl').read_text().splitlines()
-  rows = [json.loads(line) for line in lines]
-  last = next(row for row in reversed(rows) if 'flops' in row)
-  held_out = [row['eval/loss'] for row in rows if 'eval/loss' in row]
-  devices = jax.devices()
-  manifests.write_manifest(
-    folder,
-    {
-      'kind': 'training',
-      'command': list(command),
-      'settings': settings,
-      'inputs': settings['files'],
-      'steps': steps,
-      'num_rows': token_part.num_documents(cache.train),
-      'skipped': dict(cache.skipped),
-      'cost': {
-        'flops': last['flops'],
-        'seconds': time.monotonic() - started,
-        'device': f'{devices[0].device_kind} x{len(devices)}',
-      },
-      'diagnostics': {'eval/loss': held_out[-1] if held_out else None},
-    },
-  )
-  print(
-    f'{output}: step {steps}'
-    + (f', held-out loss {held_out[-1]:.4f} nats per token' if held_out else '')
-    + f'; weights in {output}/model'
-  )
-  print(f'next: jaxcurate report --input={output} --output=report')

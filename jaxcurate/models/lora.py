@@ -175,15 +175,15 @@ def merged(
   """`ops.lora.merge` on the host, where a model is before it is placed.
 
   Args:
-    params: of the network, NumPy arrays, layers not stacked.
-    adapters: from `read`.
+    params: of the network, NumPy arrays.
+    adapters: of it, NumPy arrays, layers stacked as in `params`.
     alpha: LoRA's scale, before it is divided by the rank.
   """
   flat, halves = parameters.flatten(params), parameters.flatten(adapters)
   for where in {path[:-1] for path in halves}:
     a, b = (halves[*where, side] for side in _SIDES)
     kernel = flat[*where, 'kernel']
-    flat[*where, 'kernel'] = kernel + np.float32(alpha / a.shape[1]) * (a @ b)
+    flat[*where, 'kernel'] = kernel + np.float32(alpha / a.shape[-1]) * (a @ b)
   return traverse_util.unflatten_dict(flat)
 
 

@@ -130,16 +130,6 @@ def place(network: Network, frozen: Frozen, mesh: Mesh | None) -> Frozen:
   return frozen._replace(params=jax.device_put(frozen.params, layout))
 
 
-def merge(adapters: Params, frozen: Frozen) -> Params:
-  """The network's parameters with the adapters added to them.
-
-  Args:
-    adapters: as trained.
-    frozen: what they belong to.
-  """
-  return lora.merge(frozen.params, adapters, alpha=frozen.settings.alpha)
-
-
 def around(
   make: Callable[[Network], Callable[..., Any]],
   network: Network,

@@ -71,7 +71,7 @@ def test_fresh_adapters_change_nothing_and_merged_ones_the_same(tiny, bound):
   own = states(NETWORK, BASE, batch)
   np.testing.assert_allclose(states(bound, fresh, batch), own, atol=1e-6)
   other = nudged(fresh)
-  merged = adapters.merge(other, adapters.Frozen(BASE, SETTINGS))
+  merged = lora.merge(BASE, other, alpha=4.0)
   np.testing.assert_allclose(
     states(bound, other, batch), states(NETWORK, merged, batch), atol=1e-5
   )
@@ -137,7 +137,7 @@ def test_training_moves_adapters_only(tiny, tmp_path):
     np.size(x) for x in jax.tree.leaves(BASE)
   )
   # The written losses are those of the merged parameters.
-  merged = adapters.merge(state.params, adapters.Frozen(BASE, SETTINGS))
+  merged = lora.merge(BASE, state.params, alpha=4.0)
   log_probs = jax.nn.log_softmax(
     states(NETWORK, merged, held) @ NETWORK.head(merged)
   )
