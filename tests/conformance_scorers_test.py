@@ -86,6 +86,7 @@ def scorer_for(module, network, vocabulary, documents):
     'sample': documents[4:12],
     'reference': network,
     'head': head_of(network),
+    'corpus': lambda count: count(documents),
   }
   asked = inspect.signature(module.make).parameters
   offered |= SMALL if 'sample' in asked else {}

@@ -148,6 +148,7 @@ def run(
       lambda: score_methods.sample_documents(
         open_corpus(), sample_documents, seed
       ),
+      lambda count: score_methods.total(open_corpus(), count),
       template,
     ),
   )

@@ -2,23 +2,31 @@
 
 `network` and `vocabulary` are the model's. A parameter `anchors` stands for
 --anchors, `reference` for the network of --reference, `sample` for documents
-drawn from the corpus itself, `head` for the one beside the model.
+drawn from the corpus itself, `corpus` for sums over all of it, `head` for the
+one beside the model.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import hashlib
 import heapq
 import importlib
 import inspect
 from typing import Any, NamedTuple
 
+import jax
+import numpy as np
+
 from jaxcurate.cli import gin_files
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
+from jaxcurate.io import hosts
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import heads
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.types import Document, Scorer
+
+# Documents -> sums over them.
+Count = Callable[[Iterable[Document]], dict[str, np.ndarray]]
 
 
 class Given(NamedTuple):
@@ -29,6 +37,8 @@ class Given(NamedTuple):
     anchors: trusted documents, none when not given.
     reference: a second model, or None.
     sample: () -> documents drawn from the corpus.
+    corpus: `count` -> what `count(documents)`, a dict of arrays, adds up to
+      over all documents of the corpus.
     template: prompt files for ask_llm, see `inputs.read_templates`.
   """
 
@@ -36,6 +46,7 @@ class Given(NamedTuple):
   anchors: Sequence[Document]
   reference: inputs_lib.Loaded | None
   sample: Callable[[], list[Document]]
+  corpus: Callable[[Count], dict[str, np.ndarray]]
   template: Sequence[str]
 
 
@@ -120,6 +131,8 @@ def _arguments(name: str, asked: Any, given: Given) -> dict[str, Any]:
     own['reference'] = given.reference.network
   if 'sample' in asked:
     own['sample'] = given.sample()
+  if 'corpus' in asked:
+    own['corpus'] = given.corpus
   if 'head' in asked:
     own['head'] = heads.read(given.loaded.name)
   return own
@@ -150,6 +163,17 @@ def sample_documents(
       elif entry > heap[0]:
         heapq.heapreplace(heap, entry)
   return [row for _, _, row in sorted(heap, reverse=True)]
+
+
+def total(corpus: readers.Corpus, count: Count) -> dict[str, np.ndarray]:
+  """Sums over all documents of a corpus; every host reads its share.
+
+  Args:
+    corpus: read once, whole.
+    count: documents -> name -> array, sums over them.
+  """
+  shard, num_shards = jax.process_index(), jax.process_count()
+  return hosts.add_up(count(corpus.rows(shard=shard, num_shards=num_shards)))
 
 
 def digest(documents: Sequence[Document]) -> str | None:

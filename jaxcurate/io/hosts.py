@@ -1,11 +1,12 @@
 """The other hosts of a run: one process on each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import os
 from typing import Any, TypeVar
 
 import jax
 from jax.experimental import multihost_utils
+import numpy as np
 
 from jaxcurate.io.errors import UserError
 
@@ -77,6 +78,25 @@ def fetch(arrays: Any) -> Any:
   if jax.process_count() > 1:
     return multihost_utils.process_allgather(arrays, tiled=True)
   return jax.device_get(arrays)
+
+
+def add_up(counts: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """The sum over all hosts of what each counted; the same on every host.
+
+  Args:
+    counts: name -> array of any dtype, of one shape everywhere.
+  """
+  if jax.process_count() == 1:
+    return dict(counts)
+  wait('counted')
+  total = {}
+  for name, array in counts.items():
+    # As bytes: JAX would make 32 bits of 64.
+    data = np.frombuffer(array.tobytes(), np.uint8)
+    everyone = np.asarray(multihost_utils.process_allgather(data))
+    whole = np.frombuffer(everyone.tobytes(), array.dtype)
+    total[name] = whole.reshape(-1, *array.shape).sum(axis=0)
+  return total
 
 
 def _whole_number(variable: str) -> int | None:
