@@ -14,13 +14,13 @@ from jaxtyping import Array, Bool, Float, Int
 import numpy as np
 
 from jaxcurate.ops import segments as segments_lib
+from jaxcurate.ops import spoken
 from jaxcurate.types import Batch, ChatVocabulary, Network, Params, Vocabulary
 
 CHAT = ('auto', 'never')
 # How models write a word at the start of an answer (susumuota/nano-askllm has
 # the same for Gemma); what is no single token does not count.
 _SPELLINGS = (str.lower, str.capitalize, str.upper)
-_MARKS = ('\n', 'a', '.')
 
 
 def frame_tokens(
@@ -74,25 +74,8 @@ def frame_tokens(
   end = '' if after[-1:].isspace() else '\n'
   return (
     [*start, *vocabulary.encode_batch([before])[0]],
-    following_ids(after + end, vocabulary),
+    spoken.following_ids(after + end, vocabulary),
   )
-
-
-def following_ids(text: str, vocabulary: Vocabulary) -> list[int]:
-  """Ids of a text that goes on after another one.
-
-  A vocabulary may put a space where a text begins; here none may come in, so
-  the text is encoded after a character that it does not merge with.
-
-  Args:
-    text: may be empty.
-    vocabulary: the model's.
-  """
-  for mark in _MARKS:
-    head, both = vocabulary.encode_batch([mark, mark + text])
-    if both[: len(head)] == head:
-      return both[len(head) :]
-  return vocabulary.encode_batch([text])[0]
 
 
 def word_ids(
@@ -159,7 +142,7 @@ def _single_tokens(
   """Ids that are all of the word: as a text, and as one that goes on."""
   forms = vocabulary.encode_batch([word])
   if causal:
-    forms.append(following_ids(word, vocabulary))
+    forms.append(spoken.following_ids(word, vocabulary))
   return [
     tokens[0]
     for tokens in forms

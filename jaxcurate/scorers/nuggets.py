@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcurate.scorers import answers, exchanges, likelihood
+from jaxcurate.ops import spoken
+from jaxcurate.scorers import exchanges, likelihood
 from jaxcurate.types import (
   Batch,
   Document,
@@ -194,7 +195,7 @@ def _task(
   asked = example.partition('{response}')[0]
   asked = exchanges.fill(asked, {'instruction': last.instruction})
   [question] = vocabulary.encode_batch([before + asked])
-  answer = answers.following_ids(last.response, vocabulary)
+  answer = spoken.following_ids(last.response, vocabulary)
   if not question:
     raise ValueError(f'anchor {anchor.id!r} has no question before its answer')
   # The input is one token shorter than both: its last is only predicted.

@@ -11,12 +11,10 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from jaxcurate.scorers import answers, likelihood
-from jaxcurate.types import ChatVocabulary, Document, Network, Vocabulary
-
-_ASSISTANT = 'assistant'
-
-Turns = Sequence[tuple[str, str]]
+from jaxcurate.ops import spoken
+from jaxcurate.ops.spoken import Turns
+from jaxcurate.scorers import likelihood
+from jaxcurate.types import Document, Network, Vocabulary
 
 
 def of_documents(
@@ -52,10 +50,10 @@ def of_documents(
   )
   length = text.decoder_length
   if network.encode is None:
-    spoken = _causal(vocabulary, max_length)
+    of_turns = _causal(vocabulary, max_length)
   else:
     length = max(length, max_length if conversations else 0)
-    spoken = _encoded(vocabulary, max_length, length)
+    of_turns = _encoded(vocabulary, max_length, length)
 
   def examples(documents, tokens):
     plain = iter(
@@ -67,7 +65,7 @@ def of_documents(
     found = []
     for document in documents:
       if document.turns:
-        found.append(spoken(document.turns))
+        found.append(of_turns(document.turns))
         continue
       found.append(
         [
@@ -97,7 +95,7 @@ def _causal(
   """A conversation for a decoder-only network."""
 
   def example(turns: Turns) -> list[dict[str, np.ndarray]]:
-    ids, weights = _written(turns, vocabulary)
+    ids, weights = spoken.written(turns, vocabulary)
     ids, weights = ids[: max_length + 1], weights[: max_length + 1]
     if len(ids) < 2:
       return []
@@ -112,63 +110,16 @@ def _causal(
   return example
 
 
-def _written(
-  turns: Turns, vocabulary: Vocabulary
-) -> tuple[list[int], list[float]]:
-  """Ids of all turns, and 1 for each that the assistant has to write.
-
-  By the chat template where there is one; else turn after turn, a line break
-  between them and EOS after what the assistant says.
-  """
-  if isinstance(vocabulary, ChatVocabulary) and vocabulary.chat_template:
-    return _by_template(turns, vocabulary)
-  ids = [] if vocabulary.bos_id is None else [vocabulary.bos_id]
-  weights = [0.0] * len(ids)
-  line_break = answers.following_ids('\n', vocabulary)
-  contents = vocabulary.encode_batch([content for _, content in turns])
-  for (role, _), content in zip(turns, contents, strict=True):
-    speaks = role == _ASSISTANT
-    own = [*content, vocabulary.eos_id] if speaks else content
-    ids += [*own, *line_break]
-    weights += [float(speaks)] * len(own) + [0.0] * len(line_break)
-  return ids, weights
-
-
-def _by_template(
-  turns: Turns, vocabulary: ChatVocabulary
-) -> tuple[list[int], list[float]]:
-  ids = vocabulary.encode_chat(turns, add_generation_prompt=False)
-  weights = [0.0] * len(ids)
-  for index, (role, _) in enumerate(turns):
-    if role != _ASSISTANT:
-      continue
-    start = _shared(ids, vocabulary.encode_chat(turns[:index])) if index else 0
-    done = turns[: index + 1]
-    end = _shared(
-      ids, vocabulary.encode_chat(done, add_generation_prompt=False)
-    )
-    weights[start:end] = [1.0] * (end - start)
-  return ids, weights
-
-
-def _shared(whole: Sequence[int], start: Sequence[int]) -> int:
-  """How many ids two sequences have in common at their start."""
-  pairs = zip(whole, start, strict=False)
-  same = (index for index, (a, b) in enumerate(pairs) if a != b)
-  return next(same, min(len(whole), len(start)))
-
-
 def _encoded(
   vocabulary: Vocabulary, max_length: int, decoder_length: int
 ) -> Callable[[Turns], list[dict[str, np.ndarray]]]:
   """A conversation for an encoder-decoder: its last answer, after the rest."""
 
   def example(turns: Turns) -> list[dict[str, np.ndarray]]:
-    places = [i for i, (role, _) in enumerate(turns) if role == _ASSISTANT]
-    if not places:
+    found = spoken.last_answer(turns, vocabulary)
+    if found is None:
       return []
-    before = '\n'.join(content for _, content in turns[: places[-1]])
-    prompt, answer = vocabulary.encode_batch([before, turns[places[-1]][1]])
+    prompt, answer = found
     targets = [*answer, vocabulary.eos_id][:decoder_length]
     return [
       {
