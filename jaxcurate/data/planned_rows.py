@@ -12,7 +12,7 @@ from typing import NamedTuple
 from jaxtyping import Float32, Int32, Int64
 import numpy as np
 
-from jaxcurate.data import best_fit, causal_rows, packing, windows
+from jaxcurate.data import best_fit, causal_rows, packing, spoken_rows, windows
 from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.shuffle import mix
 from jaxcurate.data.token_part import TokenPart, document_tokens
@@ -51,7 +51,7 @@ def plan_documents(
   settings: RowSettings,
   *key: int,
 ) -> Block:
-  """Windows that never cross documents.
+  """Windows that never cross documents; conversations are one window each.
 
   Masks depend on (key, id of the document, copy, window) and nothing else.
 
@@ -62,6 +62,8 @@ def plan_documents(
     settings: of the rows.
     key: e.g. seed and epoch.
   """
+  if len(part.spoken):
+    return _plan_spoken(part, document, settings)
   lengths = np.diff(part.offsets)[document] if len(document) else document
   cut = windows.document_windows(lengths, settings.raw_length)
   document, copy = document[cut.document], copy[cut.document]
@@ -81,6 +83,7 @@ def plan_documents(
     offset + cut.stop,
     words,
     settings,
+    *_slots(cut.stop - cut.start, settings),
   )
 
 
@@ -106,6 +109,27 @@ def plan_concat(
     stop,
     words,
     settings,
+    *_slots(stop - start, settings),
+  )
+
+
+def _plan_spoken(
+  part: TokenPart, document: np.ndarray, settings: RowSettings
+) -> Block:
+  """Every conversation that has something to learn; no masks, so no keys."""
+  encoder, decoder = spoken_rows.lengths(part, document, settings)
+  some = decoder > 0
+  document = document[some].astype(np.int64)
+  return _place(
+    part.tokens,
+    None,
+    document,
+    part.offsets[document],
+    part.offsets[document + 1],
+    np.zeros((len(document), 2), np.uint64),
+    settings,
+    encoder[some],
+    decoder[some],
   )
 
 
@@ -186,8 +210,10 @@ def _example(
   piece = slice(block.start[window], block.stop[window])
   tokens = block.tokens[piece]
   source = None if block.source is None else block.source[piece] + 1
+  document = block.document[window]
+  if len(part.spoken):
+    return spoken_rows.example(part, document, settings, vocabulary)
   if not settings.encoder_length:
-    document = block.document[window]
     ends = document >= 0 and piece.stop == part.offsets[document + 1]
     return causal_rows.causal_example(
       tokens, vocabulary, ends=bool(ends), source=source
@@ -213,6 +239,19 @@ def _example(
   return example
 
 
+def _slots(
+  lengths: np.ndarray, settings: RowSettings
+) -> tuple[np.ndarray, np.ndarray]:
+  """Encoder and decoder slots that windows of so many raw tokens take."""
+  if settings.encoder_length:
+    return span_corruption.corrupted_lengths(
+      lengths,
+      noise_density=settings.noise_density,
+      mean_span_length=settings.mean_span_length,
+    )
+  return np.zeros_like(lengths), causal_rows.longest(lengths)
+
+
 def _place(
   tokens: np.ndarray,
   source: np.ndarray | None,
@@ -221,24 +260,18 @@ def _place(
   stop: np.ndarray,
   key: np.ndarray,
   settings: RowSettings,
+  encoder: np.ndarray,
+  decoder: np.ndarray,
 ) -> Block:
-  """Packs windows by their lengths."""
-  if settings.encoder_length:
-    encoder, decoder = span_corruption.corrupted_lengths(
-      stop - start,
-      noise_density=settings.noise_density,
-      mean_span_length=settings.mean_span_length,
-    )
-    widths = (settings.encoder_length, settings.decoder_length)
-  else:  # the one side there is takes the encoder's place
-    encoder = causal_rows.longest(stop - start)
-    decoder = np.zeros_like(encoder)
-    widths = (settings.decoder_length, 0)
+  """Packs windows by the slots they take."""
+  alone = not settings.encoder_length  # the decoder then takes its place
   row, segment = best_fit.plan(
-    encoder,
-    decoder,
-    encoder_length=widths[0],
-    decoder_length=widths[1],
+    decoder if alone else encoder,
+    encoder if alone else decoder,
+    encoder_length=settings.decoder_length
+    if alone
+    else settings.encoder_length,
+    decoder_length=0 if alone else settings.decoder_length,
     max_segments=settings.max_segments,
   )
   order = np.lexsort((segment, row))

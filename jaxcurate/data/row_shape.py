@@ -13,8 +13,8 @@ class RowSettings(NamedTuple):
     encoder_length: L; 0 for a decoder-only network, whose rows are causal.
     decoder_length: T.
     max_segments: S, examples per row; 1 is one padded example per row.
-    raw_length: most raw tokens per window.
-    noise_density, mean_span_length: see `span_corruption`; unused where causal.
+    raw_length: most raw tokens per window; unused of conversations.
+    noise_density, mean_span_length: see `span_corruption`; 0 without spans.
   """
 
   encoder_length: int
@@ -80,16 +80,60 @@ def causal_settings(*, length: int, max_segments: int = 8) -> RowSettings:
   )
 
 
-def settings_for(
-  network: Network, *, length: int, max_segments: int
+def spoken_settings(
+  *, encoder_length: int, decoder_length: int | None, max_segments: int = 8
 ) -> RowSettings:
-  """Span-corrupted rows where there is an encoder, else causal ones.
+  """The shape of an encoder-decoder's rows of prompts and answers.
+
+  Args:
+    encoder_length: token slots for prompts, >= 2.
+    decoder_length: token slots for answers, >= 2; None is as many.
+    max_segments: examples per row; 1 does not pack.
+
+  Raises:
+    ValueError: a length leaves no room.
+  """
+  if decoder_length is None:
+    decoder_length = encoder_length
+  if min(encoder_length, decoder_length) < 2:
+    raise ValueError(
+      f'rows have {encoder_length} and {decoder_length} tokens, expected at'
+      ' least 2'
+    )
+  return RowSettings(
+    encoder_length=encoder_length,
+    decoder_length=decoder_length,
+    max_segments=max_segments,
+    raw_length=encoder_length,
+    noise_density=0.0,
+    mean_span_length=0.0,
+  )
+
+
+def settings_for(
+  network: Network,
+  *,
+  length: int,
+  max_segments: int,
+  spoken: bool = False,
+  decoder_length: int | None = None,
+) -> RowSettings:
+  """Causal rows for a decoder; for an encoder-decoder answers, or spans.
 
   Args:
     network: what reads the rows.
     length: tokens per row, of the encoder where there is one.
     max_segments: examples per row; 1 does not pack.
+    spoken: the documents are conversations, see `spoken_rows`.
+    decoder_length: tokens of answers per row of an encoder-decoder; None is
+      `length`.
   """
   if network.encode is None:
     return causal_settings(length=length, max_segments=max_segments)
+  if spoken:
+    return spoken_settings(
+      encoder_length=length,
+      decoder_length=decoder_length,
+      max_segments=max_segments,
+    )
   return row_settings(encoder_length=length, max_segments=max_segments)

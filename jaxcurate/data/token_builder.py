@@ -1,6 +1,6 @@
 """Sorts blocks of rows into the parts of a token cache and tokenizes them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import hashlib
 import json
 import os
@@ -11,13 +11,19 @@ import numpy as np
 
 from jaxcurate.data import selection_filter
 from jaxcurate.data.token_part import PartWriter
+from jaxcurate.io.errors import UserError
 from jaxcurate.ops.ids import hash_ids
+from jaxcurate.ops.spoken import Turns
 from jaxcurate.types import Document, Vocabulary
 
 META = 'cache.json'
 # The key of the held-out share; never the 0 of `id_hash`, or samplers keyed
 # by it would see the split.
 HOLDOUT_SEED = 0x686F6C64
+
+
+# Turns -> ids, and which of them the assistant has to say; none of no answer.
+Spell = Callable[[Turns], tuple[list[int], list[bool]]]
 
 
 class TokenBuilder:
@@ -31,18 +37,17 @@ class TokenBuilder:
     folder: pathlib.Path,
     vocabulary: Vocabulary,
     selected: selection_filter.SelectionFilter | None,
+    spell: Spell | None = None,
   ):
-    self._folder, self._vocabulary, self._selected = (
-      folder,
-      vocabulary,
-      selected,
-    )
+    self._folder, self._vocabulary = folder, vocabulary
+    self._selected, self._spell = selected, spell
     self._dtype = 'uint16' if vocabulary.size < 1 << 16 else 'int32'
     self.train = PartWriter(folder / 'train', self._dtype)
     self.eval = PartWriter(folder / 'eval', self._dtype)
     self._domains: dict[str, int] = {}
     self._found = 0
-    self._skipped = {'no tokens': 0, 'not selected': 0}
+    self._empty = 'no tokens' if spell is None else 'no answer'
+    self._skipped = {self._empty: 0, 'not selected': 0}
 
   def add(self, block: Sequence[Document], holdout_share: float) -> None:
     """Rows to train on, less the held-out share of them."""
@@ -108,9 +113,9 @@ class TokenBuilder:
     copies: np.ndarray,
   ) -> None:
     rows = [row for row, kept in zip(block, keep, strict=True) if kept]
-    tokens = self._vocabulary.encode_batch([row.text for row in rows])
+    tokens, spoken = self._encode(rows)
     some = np.array([len(document) > 0 for document in tokens], bool)
-    self._skipped['no tokens'] += int(np.sum(~some))
+    self._skipped[self._empty] += int(np.sum(~some))
     chosen = np.flatnonzero(keep)[some]
     writer.append(
       [document for document in tokens if len(document)],
@@ -118,7 +123,26 @@ class TokenBuilder:
       id_hash[chosen],
       np.array([self._code(block[i].domain) for i in chosen], np.int32),
       copies[chosen],
+      [own for own in spoken if len(own)],
     )
+
+  def _encode(
+    self, rows: Sequence[Document]
+  ) -> tuple[list[list[int]], list[list[bool]]]:
+    """Ids of each row, none of an empty one, and what is said of them."""
+    if self._spell is None:
+      texts = [row.text for row in rows]
+      return self._vocabulary.encode_batch(texts), []
+    spelt = []
+    for row in rows:
+      try:
+        spelt.append(self._spell(row.turns or ()))
+      except ValueError as error:
+        raise UserError(
+          f'document {row.id!r}: {error}; repair it, or leave it out with'
+          ' --on_bad_row=skip'
+        ) from error
+    return [ids for ids, _ in spelt], [spoken for _, spoken in spelt]
 
   def _code(self, domain: str | None) -> int:
     if domain is None:

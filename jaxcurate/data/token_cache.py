@@ -18,7 +18,7 @@ from jaxtyping import Float
 import numpy as np
 
 from jaxcurate.data import selection_filter, token_part
-from jaxcurate.data.token_builder import META, TokenBuilder, sync
+from jaxcurate.data.token_builder import META, Spell, TokenBuilder, sync
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.io import manifest
 from jaxcurate.io.errors import UserError
@@ -57,6 +57,7 @@ def build(
   selection: Selection | None = None,
   holdout_share: float = 0.01,
   eval_rows: Iterable[Document] | None = None,
+  spell: Spell | None = None,
 ) -> TokenCache:
   """Tokenizes a corpus into `directory`, or opens what is there already.
 
@@ -73,13 +74,16 @@ def build(
     selection: keep these documents, so often; None keeps all once.
     holdout_share: share of documents, by id hash, that goes to `eval`.
     eval_rows: a corpus to evaluate on instead; nothing is then held out.
+    spell: read conversations instead of text, see `spoken_rows.make_spell`;
+      documents without an answer are then skipped.
 
   Returns:
     The cache, mapped.
 
   Raises:
     UserError: no document is left to train on; `directory` holds a cache with
-      other settings; the disk is full.
+      other settings; the chat template refuses a conversation; the disk is
+      full.
   """
   if not 0.0 <= holdout_share < 1.0:
     raise UserError(f'the held-out share is {holdout_share}, expected [0, 1)')
@@ -98,7 +102,7 @@ def build(
   building = final.with_name(f'{final.name}.building')
   with _writing(directory):
     shutil.rmtree(building, ignore_errors=True)
-    builder = TokenBuilder(building, vocabulary, selected)
+    builder = TokenBuilder(building, vocabulary, selected, spell)
   try:
     for block in _blocks(rows):
       with _writing(directory):

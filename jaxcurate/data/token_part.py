@@ -7,6 +7,8 @@ domain       [N] int32 code, -1 without a domain
 copies_end   [N] int64, running sum of the copies per epoch
 ids          UTF-8 bytes of the ids, end to end
 ids_offsets  [N + 1] int64
+spoken       of conversations: 1 for every token that the assistant has to say,
+             else 0; empty where documents are plain text
 """
 
 from collections.abc import Sequence
@@ -24,6 +26,7 @@ _DTYPES = {
   'copies_end': np.int64,
   'ids': np.uint8,
   'ids_offsets': np.int64,
+  'spoken': np.uint8,
 }
 
 
@@ -37,6 +40,7 @@ class TokenPart(NamedTuple):
   copies_end: np.ndarray
   ids: np.ndarray
   ids_offsets: np.ndarray
+  spoken: np.ndarray
 
 
 def num_documents(part: TokenPart) -> int:
@@ -119,6 +123,7 @@ class PartWriter:
     id_hash: UInt64[np.ndarray, ' n'],
     domain: Int32[np.ndarray, ' n'],
     copies: Int32[np.ndarray, ' n'],
+    spoken: Sequence[Sequence[bool]] = (),
   ) -> None:
     """Adds n documents; memory is that of the block."""
     encoded = [text.encode('utf-8', 'surrogatepass') for text in ids]
@@ -127,6 +132,8 @@ class PartWriter:
     copies_end = self._copies + np.cumsum(copies, dtype=np.int64)
     for document in tokens:
       self._write('tokens', document)
+    for document in spoken:
+      self._write('spoken', document)
     self._write('offsets', self.num_tokens + ends)
     self._write('id_hash', id_hash)
     self._write('domain', domain)
@@ -151,5 +158,7 @@ class PartWriter:
     for file in self._files.values():
       file.close()
 
-  def _write(self, name: str, values: Sequence[int] | np.ndarray) -> None:
+  def _write(
+    self, name: str, values: Sequence[int] | Sequence[bool] | np.ndarray
+  ) -> None:
     self._files[name].write(np.asarray(values, self._dtypes[name]).tobytes())

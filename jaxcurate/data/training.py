@@ -93,6 +93,10 @@ class TrainingBatches:
         f'document columns ({", ".join(columns)}) need windowing="document":'
         ' windows of "concat" cross documents'
       )
+    if len(part.spoken) and windowing == 'concat':
+      raise UserError(
+        'conversations need windowing="document": those of "concat" cross them'
+      )
     for name, values in (columns or {}).items():
       if len(values) != token_part.num_documents(part):
         raise ValueError(
@@ -174,6 +178,12 @@ class TrainingBatches:
       block, order = self._block(place.epoch, place.block)
       rows = order[place.row :][: self._rows_per_batch - len(picks)]
       picks += [(block, int(row)) for row in rows]
+      if not picks and place.epoch > self._ahead.epoch + 1:
+        raise UserError(
+          'no conversation has an answer that begins within'
+          f' {self._settings.decoder_length} tokens; raise'
+          ' train.run.encoder_length'
+        )
       place = place._replace(row=place.row + len(rows))
       if place.row == block.num_rows:
         place = self._after(place)
