@@ -1,0 +1,237 @@
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+
+from jaxcurate.ops.dense_gradients import DenseGradients
+from jaxcurate.train.optimizers import make_optimizer
+from jaxcurate.types import Preconditioner, Signals, TrainingShapes
+from jaxcurate.weightings import filter_then_weight as method
+
+# Two equal examples along the target, one across, one against it.
+ROWS = np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [2.0, 0.0]])
+TARGET = np.array([3.0, 1.0])
+VANILLA = {'optimizer_aware': False, 'target_scale': 1.0, 'max_weight': None}
+
+
+def signals(rows, mask=None, known=None):
+  mask = np.ones(len(rows), bool) if mask is None else mask
+  return Signals(
+    mask_E=jnp.asarray(mask),
+    step=jnp.int32(1),
+    gradients=DenseGradients({'w': jnp.asarray(rows, jnp.float32)}),
+    preconditioner=known,
+  )
+
+
+def started(weighting, target):
+  target = jnp.asarray(target, jnp.float32)
+  shapes = {'w': jax.ShapeDtypeStruct(target.shape, jnp.float32)}
+  state = weighting.init(TrainingShapes(4, shapes))
+  anchors = Signals(
+    mask_E=jnp.ones(2, bool),
+    step=jnp.int32(1),
+    mean_gradient={'w': target},
+  )
+  return weighting.refresh(anchors, state)
+
+
+def weigh(settings, rows=ROWS, target=TARGET, known=None, mask=None):
+  weighting = method.make(**settings)
+  update: Any = jax.jit(weighting.update)
+  return update(signals(rows, mask, known), started(weighting, target))
+
+
+@pytest.mark.parametrize(
+  'settings, expected',
+  [
+    # z = g / 2, so that Q = 1 and b = 3 for the pair, 1/4 and 1/2 across: the
+    # copy brings nothing after weight 3, and across 2 fits. Times n / k = 2.
+    ({'filter': 'greedy', 'ridge': 0.0}, [6, 4, 0, 0]),
+    ({'filter': 'greedy', 'ridge': 0.0, 'max_weight': 2.5}, [5, 4, 0, 0]),
+    ({'filter': 'greedy', 'reweight': False}, [2, 2, 0, 0]),
+    # By alignment and by gains with unit weights (5/2, then 3/2) both copies
+    # are kept; a ridge gives them the same weight, 3/2.
+    ({'filter': 'topk', 'ridge': 1e-4}, [3, 0, 0, 3]),
+    ({'filter': 'greats', 'reweight': False}, [2, 0, 0, 2]),
+    # All kept, z = g / 4: the pair shares 2 * 3 and the opposite is out.
+    ({'keep': 1.0, 'ridge': 1e-5}, [3, 4, 0, 3]),
+  ],
+)
+def test_by_hand(settings, expected):
+  weights, state, info = weigh({**VANILLA, **settings, 'iterations': 300})
+  np.testing.assert_allclose(weights, expected, atol=5e-3)
+  assert int(state['fallbacks']) == 0
+  assert int(info['kept']) == np.sum(np.array(expected) > 0)
+  update = np.array(expected) @ ROWS / 4  # the step's mean gradient
+  length = np.linalg.norm
+  cosine = update @ TARGET / length(update) / length(TARGET)
+  np.testing.assert_allclose(info['cosine'], cosine, atol=1e-3)
+  # Uniform weights: (3/4, 1/4), a misfit of 5.625 / 10.
+  misfit = length(update - TARGET) ** 2 / 10
+  np.testing.assert_allclose(info['predicted_gain'], 0.5625 - misfit, atol=2e-3)
+  bounded = {(6, 4): 0, (5, 4): 0.5, (3, 4): 0.25}
+  share = bounded.get(tuple(expected[:2]), 0)
+  np.testing.assert_allclose(info['at_bounds'], share)
+
+
+def old_adamw(seed, size=8, width=30):
+  """An optimizer in a state that gradients no longer move, and a problem."""
+  rng = np.random.default_rng(seed)
+  optimizer = make_optimizer(
+    'adamw',
+    schedule='constant',
+    learning_rate=0.1,
+    warmup_steps=0,
+    beta2=1 - 1e-7,
+  )
+  params = {'w': jnp.zeros(width)}
+  rows = (rng.normal(size=(size, width)) + 0.7).astype(np.float32)
+  # Second moments of its own, first moments that point along the examples'.
+  state = optax.tree_utils.tree_set(
+    optimizer.init(params),
+    count=jnp.int32(2_000_000_000),
+    mu={'w': jnp.asarray(rows.mean(0) + rng.normal(size=width), jnp.float32)},
+    nu={'w': jnp.asarray(rng.uniform(0.1, 4, width), jnp.float32)},
+  )
+  target = rows[:4].mean(0) + rng.normal(size=width)
+  assert optimizer.preconditioner is not None
+  known = optimizer.preconditioner(state, params)
+  return optimizer, params, state, known, rows, target
+
+
+def test_against_scipy_and_an_actual_optimizer_step():
+  optimizer, params, state, known, rows, target = old_adamw(0)
+  settings = {'filter': 'topk', 'max_weight': 1.5, 'ridge': 0.1}
+  weights, _, info = weigh({**settings, 'iterations': 300}, rows, target, known)
+  # The updates themselves, whitened by P^(-1/2), in float64.
+  assert known.momentum is not None
+  p, m = (np.asarray(t['w'], float) for t in (known.scale, known.momentum))
+  root, k, n = np.sqrt(p), 4, 8
+  parts = 0.1 * p * rows.astype(float) / k / root
+  start = 0.9 * m / root
+  uniform = start + parts.sum(0) * k / n
+  best = root * target
+  best *= np.linalg.norm(uniform) / np.linalg.norm(best)
+  gram, linear = parts @ parts.T, parts @ (best - start)
+  ridge = 0.1 * np.trace(gram) / n
+  score = linear / np.sqrt(np.diag(gram) + ridge)
+  chosen = [one for one in np.argsort(-score)[:k] if score[one] > 0]
+  assert len(chosen) == 3  # and four could have been kept
+  slow = scipy.optimize.lsq_linear(
+    np.vstack([parts[chosen].T, np.sqrt(ridge) * np.eye(3)]),
+    np.concatenate([best - start, np.full(3, np.sqrt(ridge))]),
+    (0, 1.5),
+    tol=1e-14,
+  ).x
+  expected = np.zeros(n)
+  expected[chosen] = slow * n / k
+  np.testing.assert_allclose(weights, expected, atol=2e-4)
+  # What the optimizer makes of the weighted mean gradient is u(w).
+  gradient = {'w': jnp.mean(weights[:, None] * rows, axis=0)}
+  updates, _ = optimizer.update(gradient, state, params)
+  made = np.asarray(updates['w'], float) / -0.1 / root
+  cosine = made @ best / np.linalg.norm(made) / np.linalg.norm(best)
+  np.testing.assert_allclose(info['cosine'], cosine, atol=1e-5)
+  misfit = [np.sum((u - best) ** 2) / np.sum(best**2) for u in (uniform, made)]
+  np.testing.assert_allclose(
+    info['predicted_gain'], misfit[0] - misfit[1], atol=1e-4
+  )
+  assert info['predicted_gain'] > 0
+
+
+def test_stage_2_never_loses_to_unit_weights_of_stage_1():
+  gains = []
+  many = [old_adamw(seed) for seed in range(20)]
+  for reweight in (True, False):
+    weighting = method.make(reweight=reweight, ridge=0.0, keep=0.4)
+    update: Any = jax.jit(weighting.update)
+    gains.append([])
+    for *_, known, rows, target in many:
+      _, _, info = update(
+        signals(rows, known=known), started(weighting, target)
+      )
+      gains[-1].append(float(info['predicted_gain']))
+  solved, unit = np.array(gains)
+  assert (solved >= unit - 1e-5).all()
+  assert np.mean(solved > unit + 1e-3) > 0.5
+
+
+def test_fallbacks_are_uniform_and_counted():
+  weighting = method.make(warmup_updates=10)
+  update: Any = jax.jit(weighting.update)
+  mask = np.array([True, True, True, False])
+
+  def run(rows=ROWS, target=TARGET, updates=10, mask=mask):
+    known = Preconditioner(
+      scale={'w': jnp.ones(2)},
+      momentum={'w': jnp.zeros(2)},
+      momentum_decay=jnp.float32(0.9),
+      learning_rate=jnp.float32(0.1),
+      updates=jnp.int32(updates),
+    )
+    state = started(weighting, target)
+    weights, state, info = update(signals(rows, mask, known), state)
+    assert all(np.isfinite(x) for x in info.values())
+    return np.asarray(weights), int(state['fallbacks'])
+
+  uniform = [1, 1, 1, 0]
+  weights, fallbacks = run()
+  assert fallbacks == 0 and not np.allclose(weights, uniform)
+  cases: list[dict] = [
+    {'target': np.zeros(2)},
+    {'target': np.array([np.nan, 0.0])},  # never taken: still zero
+    {'rows': np.where(np.arange(4)[:, None] == 1, np.inf, ROWS)},
+    {'rows': 0 * ROWS},
+    {'rows': np.abs(ROWS), 'target': -TARGET},  # nothing points there
+  ]
+  for case in cases:
+    weights, fallbacks = run(**case)
+    np.testing.assert_array_equal(weights, uniform)
+    assert fallbacks == 1
+  # Young moments: uniform by plan, so not counted.
+  weights, fallbacks = run(updates=9)
+  np.testing.assert_array_equal(weights, uniform)
+  assert fallbacks == 0
+  # What is masked may be anything.
+  spoiled = np.where(mask[:, None], ROWS, np.nan)
+  np.testing.assert_allclose(run(rows=spoiled)[0], run()[0])
+  weights, fallbacks = run(mask=np.zeros(4, bool))
+  np.testing.assert_array_equal(weights, 0)
+  assert fallbacks == 0
+  # One real example is all that can be kept: only stage 2 is left.
+  weights, _ = run(mask=np.arange(4) == 0)
+  assert weights[0] > 0 and (weights[1:] == 0).all()
+  assert update._cache_size() == 1
+
+
+def test_needs_and_missing_signals_are_named():
+  aware, plain = method.make(), method.make(optimizer_aware=False)
+  assert aware.needs == {'gradients', 'preconditioner'}
+  assert plain.needs == {'gradients'}
+  assert aware.anchor_needs == {'mean_gradient'}
+  assert aware.batch_coupled
+  with pytest.raises(ValueError, match='lack preconditioner'):
+    aware.update(signals(ROWS), started(aware, TARGET))
+  bare = Signals(mask_E=jnp.ones(4, bool), step=jnp.int32(1))
+  with pytest.raises(ValueError, match='lack gradients'):
+    plain.update(bare, started(plain, TARGET))
+
+
+@pytest.mark.parametrize(
+  'settings, message',
+  [
+    ({'keep': 0.0}, r'keep is 0\.0'),
+    ({'max_weight': 0.0}, r'max_weight is 0\.0'),
+    ({'ridge': -1.0}, r'ridge is -1\.0'),
+    ({'iterations': 0}, 'iterations 0'),
+    ({'target_scale': 0.0}, r'scale is 0\.0'),
+  ],
+)
+def test_bad_settings_are_refused(settings, message):
+  with pytest.raises(ValueError, match=message):
+    method.make(**settings)
