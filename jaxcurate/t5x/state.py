@@ -1,0 +1,207 @@
+"""A weighting's state inside T5X's train state, and what one step carries.
+
+T5X partitions, donates and checkpoints `flax_mutables`, a dict of named
+arrays, and hands it to the loss. Between steps it holds a weighting's state,
+leaf by leaf; within a step the loss is handed a `Carried` in its place.
+"""
+
+from collections.abc import Mapping
+import dataclasses
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jaxcurate.ops import segments
+from jaxcurate.train.forward import loss_weights
+from jaxcurate.train.gradients import Weighed
+from jaxcurate.types import Batch, Params, Signals, State, Weighting
+
+COLLECTION = 'weighting'  # in flax_mutables, and so in checkpoints
+# Signals that T5X's step can give; what else there is needs our own step.
+OFFERED = frozenset(
+  {
+    'loss',
+    'token_loss',
+    'encoder_pooled',
+    'decoder_pooled',
+    'domain',
+    'score',
+    'batch',
+    'params',
+  }
+)
+
+
+@flax.struct.dataclass
+class Carried:
+  """What the loss of a step is given besides parameters and batch.
+
+  The fields are not typed, because T5X also asks for their shapes alone.
+
+  Attributes:
+    step: [] int32, 1 for the first.
+    rule: state of the weighting.
+    divisor: [] float32, of the loss summed over the whole batch's targets.
+    row: [] int32, the next row of `signals` to fill.
+    signals: fields of the `Signals` of the whole batch, by name; where the
+      batch is cut they are filled part by part, else None at first.
+    weighed: the `Weighed` of a batch that is not cut, None at first.
+  """
+
+  step: Any
+  rule: Any
+  divisor: Any
+  row: Any
+  signals: Any = None
+  weighed: Any = None
+
+
+def check(weighting: Weighting, has_encoder: bool) -> None:
+  """Raises ValueError when T5X's step cannot give what a weighting needs."""
+  needs = weighting.needs | weighting.anchor_needs
+  missing = needs - OFFERED | weighting.anchor_needs & {'batch'}
+  if missing:
+    raise ValueError(
+      f'inside T5X a weighting cannot have {sorted(missing)}, only'
+      f" {sorted(OFFERED)}; train with this project's own step (`jaxcurate"
+      ' train`), or take another weighting'
+    )
+  if 'encoder_pooled' in needs and not has_encoder:
+    raise ValueError(
+      "the weighting reads the encoder's states, and a decoder-only model has"
+      " no encoder; set states = 'decoder'"
+    )
+
+
+def pack(rule: State, refreshes: Any = 0, nonfinite: Any = 0) -> dict:
+  """The arrays that T5X keeps between steps, by name.
+
+  Args:
+    rule: state of the weighting, any pytree.
+    refreshes: times that the anchors were looked at.
+    nonfinite: examples without finite loss so far; they weigh 0.
+  """
+  leaves = jax.tree_util.tree_flatten_with_path(rule)[0]
+  named = {f'rule{_name(path)}': jnp.asarray(leaf) for path, leaf in leaves}
+  return {
+    'refreshes': jnp.asarray(refreshes, jnp.int32),
+    'nonfinite': jnp.asarray(nonfinite, jnp.int32),
+    **named,
+  }
+
+
+def unpack(kept: Mapping[str, jax.Array], like: State) -> State:
+  """The weighting's state again.
+
+  Args:
+    kept: what `pack` returned.
+    like: a state of the weighting, or its shapes.
+  """
+  paths, treedef = jax.tree_util.tree_flatten_with_path(like)
+  return jax.tree.unflatten(
+    treedef, [kept[f'rule{_name(path)}'] for path, _ in paths]
+  )
+
+
+def weigh(
+  weighting: Weighting,
+  signals: Signals,
+  rule: State,
+  batch: Batch,
+  params: Params,
+) -> Weighed:
+  """The weights of a batch, the weighting's next state and what it logs.
+
+  Args:
+    weighting: the rule.
+    signals: of the batch.
+    rule: its state.
+    batch: as of `batches.as_batch`.
+    params: of the network.
+
+  Raises:
+    ValueError: the weights have neither one entry per example nor one per
+      target.
+  """
+  offered = {'batch': batch, 'params': params}
+  named = {name: offered[name] for name in weighting.needs & set(offered)}
+  signals = jax.lax.stop_gradient(dataclasses.replace(signals, **named))
+  weights, rule, info = weighting.update(signals, rule)
+  tokens = batch['decoder_target_tokens'].shape
+  if weights.shape not in (signals.mask_E.shape, tokens):
+    raise ValueError(
+      f'weights have shape {weights.shape}, expected {signals.mask_E.shape} for'
+      f' examples or {tokens} for tokens'
+    )
+  mask = signals.mask_E
+  if weights.shape == tokens:
+    mask = on_tokens(mask, batch) > 0
+  weights = jnp.where(mask, weights.astype(jnp.float32), 0.0)
+  return jax.lax.stop_gradient(Weighed(weights, rule, info))
+
+
+def weight_metrics(
+  weighed: Weighed, signals: Signals, batch: Batch
+) -> dict[str, jax.Array]:
+  """Mean, std, min and max of the weights, and the weighting's own info.
+
+  Args:
+    weighed: what came out.
+    signals: of the batch.
+    batch: as of `batches.as_batch`.
+  """
+  weights, mask = weighed.weights, signals.mask_E
+  if weights.ndim == 2:  # of tokens
+    mask = loss_weights(batch) > 0
+  count = jnp.maximum(jnp.sum(mask), 1)
+  mean = jnp.sum(weights) / count
+  variance = jnp.sum(jnp.where(mask, (weights - mean) ** 2, 0.0)) / count
+  return {
+    'weights/mean': mean,
+    'weights/std': jnp.sqrt(variance),
+    # All weights are finite, so the largest stands in for padding.
+    'weights/min': jnp.min(jnp.where(mask, weights, jnp.max(weights))),
+    'weights/max': jnp.max(weights),
+    **{f'weights/{name}': value for name, value in weighed.info.items()},
+  }
+
+
+def on_tokens(values_E: jax.Array, batch: Batch) -> jax.Array:
+  """[B, T] float32: every target's value is that of its example.
+
+  Args:
+    values_E: [E], E = B x S.
+    batch: as of `batches.as_batch`, with segments up to S.
+  """
+  ids_BxT = batch['decoder_segment_ids']
+  values_BxS = values_E.astype(jnp.float32).reshape(len(ids_BxT), -1)
+  return segments.segment_values(values_BxS, ids_BxT)
+
+
+def fill(
+  whole: Mapping[str, Any], part: Signals, row: jax.Array, num_rows: int
+) -> dict[str, Any]:
+  """Writes the signals of some rows into those of the whole batch.
+
+  Args:
+    whole: fields of the signals of all rows.
+    part: those of `num_rows` rows.
+    row: [] int32, the first of them.
+    num_rows: how many.
+  """
+
+  def write(into: jax.Array, piece: jax.Array) -> jax.Array:
+    if not piece.ndim:  # the step
+      return piece
+    start = row * (len(piece) // num_rows)
+    return jax.lax.dynamic_update_slice_in_dim(into, piece, start, axis=0)
+
+  return jax.tree.map(write, dict(whole), vars(part))
+
+
+def _name(path: tuple) -> str:
+  # Names of files in a checkpoint: no slash.
+  name = jax.tree_util.keystr(path, simple=True, separator='.')
+  return f'.{name}' if name else ''

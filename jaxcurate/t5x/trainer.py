@@ -1,0 +1,278 @@
+"""T5X's trainer with weights over the whole batch and refreshed anchors.
+
+T5X's own functions cut the batch into parts, add gradients up and apply them.
+Before that, in the same compiled step: every `refresh_interval` steps the
+anchors are run through the network (a branch that other steps skip, so there
+is one program and one compilation), and where weights depend on other rows
+of the batch and the batch is cut, one more forward pass looks at all of it
+first. A warm start from a checkpoint of another run refreshes at once.
+"""
+
+# Where T5X is not installed, pyright takes this very folder for it.
+# pyright: reportAttributeAccessIssue=false, reportMissingImports=false
+
+from collections.abc import Callable, Sequence
+import dataclasses
+import functools
+from typing import Any
+
+import cached_property
+from flax import core as flax_core
+import jax
+import jax.numpy as jnp
+from t5x import metrics as metrics_lib
+from t5x import partitioning, trainer, utils
+
+from jaxcurate.t5x import anchors as anchors_lib
+from jaxcurate.t5x import batches, state
+from jaxcurate.t5x.weighted import WEIGHTS, Weighted
+from jaxcurate.train import forward as forwards
+from jaxcurate.types import Batch, Params, Signals, State
+
+
+class WeightedTrainer(trainer.Trainer):
+  """T5X's Trainer for the models of `jaxcurate.t5x.models`."""
+
+  def __init__(
+    self,
+    model: Weighted,
+    train_state: Any,
+    partitioner: Any,
+    eval_names: Sequence[str],
+    summary_dir: str | None,
+    train_state_axes: Any,
+    rng: Any,
+    learning_rate_fn: Callable,
+    num_microbatches: int | None,
+    weight_metrics_computer: Any = None,
+    anchor_dataset_cfg: utils.DatasetConfig | None = None,
+    num_anchors: int | None = None,
+  ):
+    """A trainer, called by `t5x.train.train`.
+
+    Args:
+      model: the model, with its weighting.
+      train_state: T5X's, as are the arguments not listed.
+      partitioner: see T5X.
+      eval_names: see T5X.
+      summary_dir: see T5X.
+      train_state_axes: see T5X.
+      rng: see T5X.
+      learning_rate_fn: see T5X.
+      num_microbatches: see T5X; weights and loss are those of the whole batch.
+      weight_metrics_computer: see T5X.
+      anchor_dataset_cfg: the anchors, for weightings that look at some; its
+        batch_size is the number of rows that run at a time.
+      num_anchors: the first so many examples of it; None: all, once.
+
+    Raises:
+      ValueError: there are anchors and the weighting takes none, or it does
+        and there are none.
+    """
+    self._anchors = anchors_lib.load(
+      model.weighting,
+      anchor_dataset_cfg,
+      num_anchors,
+      model.FEATURE_CONVERTER_CLS,
+    )
+    super().__init__(
+      model,
+      train_state,
+      partitioner,
+      eval_names,
+      summary_dir,
+      train_state_axes,
+      rng,
+      learning_rate_fn,
+      num_microbatches,
+      weight_metrics_computer,
+    )
+
+  @cached_property.cached_property
+  def _partitioned_train_step(self) -> Any:
+    return self._partitioner.partition(
+      self._weighted_step,
+      in_axis_resources=(
+        self._train_state_axes,
+        self._partitioner.data_partition_spec,
+      ),
+      out_axis_resources=(self._train_state_axes, None),
+      donate_argnums=(0,),
+    )
+
+  def _weighted_step(self, train_state: Any, batch: Any) -> Any:
+    """One step, as T5X's `train_with_lr`."""
+    model: Weighted = self._model
+    spec = self._partitioner.data_partition_spec
+    parts = self._num_microbatches or 1
+    dropout_rng = self._get_step_rng(train_state.step)
+    kept = train_state.flax_mutables[state.COLLECTION]
+    like = jax.eval_shape(model.initial_rule, train_state.params, batch)
+    rule, refreshes = self._refreshed(
+      train_state, state.unpack(kept, like), kept['refreshes']
+    )
+    rows = batches.as_batch(batch, model.max_segments)
+    weigh = functools.partial(
+      state.weigh,
+      model.weighting,
+      rule=rule,
+      batch=rows,
+      params=train_state.params,
+    )
+    carried = state.Carried(
+      step=train_state.step + 1,
+      rule=rule,
+      divisor=model.divisor(batch),
+      row=jnp.int32(0),
+    )
+    weighed, given = None, dict(batch)
+    if parts > 1:
+      look = functools.partial(
+        look_in_parts,
+        model,
+        train_state.params,
+        batch,
+        parts=parts,
+        step=train_state.step + 1,
+        needs=model.weighting.needs,
+        # T5X's accumulation draws this one key anew for every part.
+        dropout_rng=jax.random.split(dropout_rng)[1],
+        spec=spec,
+      )
+      carried = dataclasses.replace(
+        carried,
+        signals=_zeros_like(look),
+      )
+      if model.weighting.batch_coupled:
+        weighed = weigh(look())
+        given[WEIGHTS] = _by_row(weighed.weights, rows)
+    gradients, metrics, carried = trainer.accumulate_grads_microbatched(
+      model,
+      train_state.replace_flax_mutables(carried),
+      given,
+      dropout_rng,
+      self._num_microbatches,
+      spec,
+    )
+    # Row-local weights are those of the parts, but the next state and the log
+    # must see the whole batch.
+    signals = Signals(**carried.signals)
+    weighed = weighed or carried.weighed or weigh(signals)
+    nonfinite = _nonfinite(signals, rows)
+    log = {
+      **state.weight_metrics(weighed, signals, rows),
+      'weights/nonfinite': nonfinite,
+      'weights/merged': batches.merged_examples(batch, model.max_segments),
+    }
+    metrics.update(
+      {
+        name: metrics_lib.AveragePerStep.from_model_output(value)
+        for name, value in log.items()
+      }
+    )
+    kept = state.pack(
+      weighed.weighting_state, refreshes, kept['nonfinite'] + nonfinite
+    )
+    return trainer.apply_grads(
+      train_state,
+      gradients,
+      metrics,
+      self._learning_rate_fn(train_state.step),
+      self._weight_metrics_computer,
+      {'flax_mutables': flax_core.freeze({state.COLLECTION: kept})},
+    )
+
+  def _refreshed(
+    self, train_state: Any, rule: State, refreshes: jax.Array
+  ) -> tuple[State, jax.Array]:
+    """The weighting's state after a refresh, if one is due."""
+    model: Weighted = self._model
+    weighting, anchors = model.weighting, self._anchors
+    if anchors is None or weighting.refresh is None:
+      return rule, refreshes
+    refresh_fn, needs = weighting.refresh, weighting.anchor_needs
+
+    def refresh() -> State:
+      signals = look_in_parts(
+        model,
+        train_state.params,
+        anchors.batch,
+        parts=anchors.parts,
+        step=train_state.step + 1,
+        needs=needs,
+        dropout_rng=None,
+        spec=self._partitioner.data_partition_spec,
+        loss=bool(forwards.LOSSES & needs),
+      )
+      if 'params' in needs:
+        signals = dataclasses.replace(signals, params=train_state.params)
+      return refresh_fn(signals, rule)
+
+    # A warm start has not looked yet, whatever its step.
+    due = (refreshes == 0) | (
+      train_state.step % weighting.refresh_interval == 0
+    )
+    return jax.lax.cond(due, refresh, lambda: rule), refreshes + due
+
+
+def look_in_parts(
+  model: Weighted,
+  params: Params,
+  batch: Batch,
+  *,
+  parts: int,
+  step: jax.Array,
+  needs: frozenset[str],
+  dropout_rng: jax.Array | None,
+  spec: Any,
+  loss: bool = True,
+) -> Signals:
+  """Signals of a batch that runs through the network in consecutive parts.
+
+  Args:
+    model: the model.
+    params: of its network.
+    batch: T5X's; the rows must be a multiple of `parts`.
+    parts: how many.
+    step: [] int32, 1 for the first.
+    needs: names of the signals.
+    dropout_rng: key of every part; None: no dropout.
+    spec: how T5X lays rows out over devices.
+    loss: see `Weighted.observe`.
+  """
+  batch = {name: jnp.asarray(value) for name, value in batch.items()}
+  size = len(batch['decoder_target_tokens']) // parts
+
+  def one(part: jax.Array) -> Signals:
+    rows = {
+      name: partitioning.with_sharding_constraint(
+        jax.lax.dynamic_slice_in_dim(value, part * size, size), spec
+      )
+      for name, value in batch.items()
+    }
+    return model.observe(params, rows, dropout_rng, step, needs, loss).signals
+
+  stacked = jax.lax.map(one, jnp.arange(parts))
+  joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
+  return dataclasses.replace(joined, step=step)
+
+
+def _zeros_like(look: Callable[[], Signals]) -> dict[str, Any]:
+  """Fields of the signals that a function would return, all 0."""
+  shapes = jax.eval_shape(lambda: vars(look()))
+  return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+
+
+def _by_row(weights: jax.Array, batch: Batch) -> jax.Array:
+  """Weights of examples as [B, S]; those of tokens are [B, T] already."""
+  if weights.ndim == 2:
+    return weights
+  return weights.reshape(len(batch['decoder_target_tokens']), -1)
+
+
+def _nonfinite(signals: Signals, batch: Batch) -> jax.Array:
+  """[] int32, real examples without finite loss."""
+  S = len(signals.mask_E) // len(batch['decoder_target_tokens'])
+  ones = jnp.ones_like(forwards.loss_weights(batch))
+  real_E = forwards.example_sums(ones, batch, S) > 0
+  return jnp.sum(real_E & ~signals.mask_E, dtype=jnp.int32)
