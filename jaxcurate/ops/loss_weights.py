@@ -9,7 +9,9 @@ sowmaster/Sample-Level-Loss-Reweighting-ICLR-2025, src/trainer.py, delta = 1.
 Where we differ or decide:
 * The smallest loss is subtracted first, in float32: nearly equal losses would
   otherwise lose their difference to rounding.
-* The softmax is multiplied by the number of real examples: mean weight 1.
+* The softmax is multiplied by the number of real examples: mean weight 1. The
+  paper's loss, the sum of softmax times mean loss per example, is then that of
+  the step with the reduction 'examples'.
 * One outlier stretches the range and makes all others alike, so losses may be
   clipped to two quantiles of the batch first (ours, off by default).
 * The paper lowers the strength from a high value; geometrically is ours.

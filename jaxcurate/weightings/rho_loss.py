@@ -9,9 +9,10 @@ Where we differ or decide:
 * The loss of a text is its mean per target token, or long texts would win.
 * The paper takes the gradient of the kept examples alone; here the others
   weigh 0. The kept ones weigh n / k, so that the mean weight over the n real
-  examples is 1 and the loss is the mean over the k kept: exactly with the
-  reduction 'examples' or texts of one length, and in proportion to their
-  lengths otherwise.
+  examples is 1. With the reduction 'examples', or texts of one length, the
+  loss is then the mean over the kept. With the reduction 'tokens' it is smaller
+  where the kept are shorter than the others, and the normaliser 'weights'
+  makes it the mean over the kept targets.
 """
 
 import jax
