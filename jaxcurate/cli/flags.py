@@ -88,7 +88,8 @@ FLAGS = {
   ),
   'reference': Flag('a second model, for methods that compare two'),
   'turns': Flag(
-    'read instructions and conversations as turns, for methods that need them',
+    'read instructions and conversations as turns: for methods that need them,'
+    ' and to train on their answers',
     bool,
   ),
   'exclude_anchors': Flag(
@@ -138,8 +139,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
     'Trains a model on a corpus, weighting every example.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'anchors',
      'reference', 'scores', 'targets', 'pairs', 'by', 'steps',
-     'schedule_steps', 'eval_input', 'mesh',
-     'dtype', 'seed'),
+     'schedule_steps', 'eval_input', 'turns', 'mesh', 'dtype', 'seed'),
   ),
   'evaluate': (
     'Held-out loss per document and perplexity per domain of a model,\n'

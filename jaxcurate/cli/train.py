@@ -16,7 +16,7 @@ from jaxcurate.cli import (
   train_parts,
 )
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import row_shape, token_cache
+from jaxcurate.data import row_shape, spoken_rows, token_cache
 from jaxcurate.data import training as training_data
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import hosts, tables
@@ -67,6 +67,7 @@ def run(
   schedule_steps: int | None = None,
   rows_per_batch: int = 32,
   encoder_length: int = 512,
+  decoder_length: int | None = None,
   max_segments: int = 8,
   windowing: str = 'document',
   normaliser: str = 'targets',
@@ -90,6 +91,7 @@ def run(
   id_field: str = 'id',
   domain_field: str = 'domain',
   on_bad_row: str = 'stop',
+  turns: bool = False,
   mesh: str | None = None,
   dtype: str | None = None,
   seed: int = 0,
@@ -114,8 +116,9 @@ def run(
     eval_inputs: held-out corpus; none holds out `holdout_share` by id.
     optimizer: `optimizers.make_optimizer`, bound by Gin.
     schedule_steps: end of a decaying schedule.
-    rows_per_batch, encoder_length, max_segments, windowing: of the batches,
-      see `data.training` and `data.planned_rows`.
+    rows_per_batch, encoder_length, decoder_length, max_segments, windowing: of
+      the batches, see `data.training`, `data.row_shape.settings_for` and
+      `data.planned_rows`.
     normaliser, reduction, accumulate, z_loss, chunk_tokens, dropout_seed: of
       the step, see `train.step`.
     refresh_epochs: epochs of the data between two looks at the anchors; None
@@ -124,6 +127,7 @@ def run(
     log_every, eval_every, checkpoint_every, max_checkpoints: see `Plan`.
     holdout_share: share of documents held out.
     text_field, id_field, domain_field, on_bad_row: of the corpus.
+    turns: read instructions and conversations, and learn their answers.
     mesh: e.g. 'data=4,model=2'; all devices of all hosts.
     dtype: of activations; None chooses by device.
     seed: of parameters, order and masks.
@@ -157,6 +161,7 @@ def run(
     id_field=id_field,
     domain_field=domain_field,
     on_bad_row=on_bad_row,
+    turns=turns,
   )
   corpus = open_documents(inputs=inputs, task=task)
   fields = list(corpus.fields)
@@ -165,7 +170,13 @@ def run(
     'model': model or str(start.config),
     'files': [source.name for source in corpus.sources],
     'fields': fields,
-    'rows': [rows_per_batch, encoder_length, max_segments, windowing],
+    'rows': [
+      rows_per_batch,
+      encoder_length,
+      decoder_length,
+      max_segments,
+      windowing,
+    ],
     'step': [
       normaliser,
       reduction,
@@ -193,8 +204,19 @@ def run(
     print(f'{output}: already trained to step {steps}')
     return
   rows = row_shape.settings_for(
-    start.network, length=encoder_length, max_segments=max_segments
+    start.network,
+    length=encoder_length,
+    max_segments=max_segments,
+    spoken=turns,
+    decoder_length=decoder_length,
   )
+  spell = None
+  if turns:
+    spell = spoken_rows.make_spell(
+      words,
+      causal=start.network.encode is None,
+      skip_refused=on_bad_row == 'skip',
+    )
   tokens = train_parts.cache_folder(output)
   cache = hosts.first_then_others(
     'tokenized',
@@ -210,6 +232,7 @@ def run(
         if eval_inputs
         else None
       ),
+      spell=spell,
     ),
   )
   train_needs.check_domains(weighting, name, cache.domains)
@@ -218,7 +241,7 @@ def run(
   )
   anchor_set = train_needs.read_anchors(
     weighting, name, anchors, open_documents, words, rows, rows_per_batch,
-    tokens,
+    tokens, spell,
   )  # fmt: skip
   batches = training_data.TrainingBatches(
     cache.train,

@@ -40,7 +40,8 @@ from jaxcurate.train.progress import Plan
 from jaxcurate.types import HeadSettings, Scorer
 
 _NOT_OURS = (
-  'weighting', 'selection', 'anchors', 'eval_input', 'reference', 'scores'
+  'weighting', 'selection', 'anchors', 'eval_input', 'reference', 'scores',
+  'turns',
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers, row_shape, token_cache
+from jaxcurate.data.token_builder import Spell
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.data.training import TrainingBatches
 from jaxcurate.io import hosts, tables
@@ -39,6 +40,7 @@ def read_anchors(
   rows: row_shape.RowSettings,
   rows_per_batch: int,
   tokens: str,
+  spell: Spell | None = None,
 ) -> AnchorSet | None:
   """The anchor set, for a weighting that wants one; cached under `tokens`.
 
@@ -64,6 +66,7 @@ def read_anchors(
       rows,
       rows_per_batch,
       {'files': [source.name for source in trusted.sources]},
+      spell,
     ),
   )
 

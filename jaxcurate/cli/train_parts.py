@@ -117,10 +117,13 @@ def announce(
     size = _size(jax.eval_shape(bound.init, key))
     trained = f'{size / 1e6:.2g} M parameters of LoRA on {trained}'
     per_token = 4.0  # no gradient of the frozen ones
+  said = ''
+  if len(cache.train.spoken):
+    said = f', {np.count_nonzero(cache.train.spoken):,} of answers'
   print(
     f'training {trained} for {steps} steps of {tokens_per_step:,} tokens,'
     f' weighting {weighting}, on {token_part.num_documents(cache.train):,}'
-    f' documents ({len(cache.train.tokens):,} tokens),'
+    f' documents ({len(cache.train.tokens):,} tokens{said}),'
     f' {token_part.num_documents(cache.eval):,} held out; about'
     f' {per_token * num_params * tokens_per_step * steps:.2g} floating-point'
     ' operations',

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from jaxcurate.io.errors import UserError
 from jaxcurate.ops import span_corruption
 from jaxcurate.types import Network
 
@@ -127,7 +128,16 @@ def settings_for(
     spoken: the documents are conversations, see `spoken_rows`.
     decoder_length: tokens of answers per row of an encoder-decoder; None is
       `length`.
+
+  Raises:
+    UserError: a decoder_length that is not used.
   """
+  if decoder_length is not None and (network.encode is None or not spoken):
+    raise UserError(
+      f'decoder_length is {decoder_length}, which is for answers of an'
+      ' encoder-decoder (--turns); drop it: other rows follow from'
+      ' encoder_length'
+    )
   if network.encode is None:
     return causal_settings(length=length, max_segments=max_segments)
   if spoken:

@@ -115,7 +115,7 @@ def _text(raw: Mapping[str, Any], fields: Fields) -> str | Bad:
     if fields.turns:
       detail += ' and no conversation'
     elif not isinstance(conversations.to_turns(raw), Bad | None):
-      present += ' (a conversation: `jaxcurate score --turns` reads it)'
+      present += ' (a conversation: --turns reads it)'
     return Bad('missing text field', f'{detail}; fields present: {present}')
   text = cells.string(raw[fields.text])
   if isinstance(text, Bad):

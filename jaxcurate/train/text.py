@@ -9,7 +9,9 @@ import numpy as np
 
 from jaxcurate.data import evaluation as data_evaluation
 from jaxcurate.data import row_shape, token_cache, token_part
+from jaxcurate.data.token_builder import Spell
 from jaxcurate.data.token_part import TokenPart
+from jaxcurate.io.errors import UserError
 from jaxcurate.train.evaluation import EvalBatch
 from jaxcurate.types import AnchorSet, Document, Vocabulary
 
@@ -29,6 +31,9 @@ def held_out_batches(
     vocabulary: the one that tokenized them.
     settings: of the rows, as for training.
     rows_per_batch: rows per batch.
+
+  Raises:
+    UserError: nothing is held out, or no answer within reach.
   """
   names = [
     token_part.document_id(part, document)
@@ -49,6 +54,7 @@ def held_out_batches(
         domain=[of_domain[i] if i >= 0 else None for i in index],
       )
     )
+  _check_reach('held-out text', batches, settings)
   return batches
 
 
@@ -60,6 +66,7 @@ def make_anchors(
   settings: row_shape.RowSettings,
   rows_per_batch: int,
   cache_settings: Mapping[str, Any],
+  spell: Spell | None = None,
 ) -> AnchorSet:
   """An anchor set of all documents, tokenized once into `folder`.
 
@@ -71,6 +78,10 @@ def make_anchors(
     settings: of the rows, as for training.
     rows_per_batch: rows per batch.
     cache_settings: what determines the rows, see `token_cache.build`.
+    spell: reads conversations, likewise.
+
+  Raises:
+    UserError: there is no anchor, or none with an answer within reach.
   """
   cache = token_cache.build(
     pathlib.Path(folder),
@@ -78,15 +89,25 @@ def make_anchors(
     vocabulary,
     settings=cache_settings,
     holdout_share=0.0,
+    spell=spell,
   )
   batches = data_evaluation.eval_batches(
     cache.train, vocabulary, settings, rows_per_batch=rows_per_batch
   )
-  return AnchorSet(
-    name=name,
-    batches=tuple(
-      {key: np.asarray(value) for key, value in batch.items()}
-      for batch, _ in batches
-    ),
-    domains=cache.domains,
+  anchors = tuple(
+    {key: np.asarray(value) for key, value in batch.items()}
+    for batch, _ in batches
   )
+  _check_reach('anchors', anchors, settings)
+  return AnchorSet(name=name, batches=anchors, domains=cache.domains)
+
+
+def _check_reach(
+  what: str, batches: Sequence[Any], settings: row_shape.RowSettings
+) -> None:
+  """Raises where conversations were left out, and nothing is left."""
+  if not batches:
+    raise UserError(
+      f'{what}: no conversation has an answer that begins within'
+      f' {settings.decoder_length} tokens; raise train.run.encoder_length'
+    )

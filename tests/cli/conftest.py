@@ -48,6 +48,23 @@ def corpus(documents, tmp_path_factory):
   return path
 
 
+@pytest.fixture(scope='session')
+def instructions(documents, tmp_path_factory):
+  """Rows in Alpaca's layout as one JSON file."""
+  rows = [
+    {
+      'id': f'ask{i}',
+      'instruction': ' '.join(row['text'].split()[:4]),
+      'input': '' if i % 2 else 'no',
+      'output': ' '.join(row['text'].split()[4 : 6 + i % 5]),
+    }
+    for i, row in enumerate(documents)
+  ]
+  path = tmp_path_factory.mktemp('instructions') / 'alpaca.json'
+  path.write_text(json.dumps(rows))
+  return path
+
+
 @pytest.fixture
 def run(capsys):
   """run('score', '--input=...') -> Result."""

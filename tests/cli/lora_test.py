@@ -1,6 +1,7 @@
-"""LoRA adapters through the command line: trained, written, loaded, refused."""
+"""LoRA tuning on instructions: trained, written, loaded, refused."""
 
 import json
+import re
 
 import jax
 import numpy as np
@@ -34,12 +35,13 @@ def checkpoint(small_vocabulary, tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def tuned(checkpoint, corpus, tmp_path_factory):
-  """A finished run on plain text, and its arguments."""
+def tuned(checkpoint, instructions, tmp_path_factory):
+  """A finished run under ADAPT, and its arguments."""
   output = tmp_path_factory.mktemp('lora') / 'out'
   argv = (
-    'train', '--weighting=uniform', f'--model={checkpoint}',
-    f'--input={corpus}', f'--output={output}', *CHEAP,
+    'train', '--weighting=adapt', '--turns', f'--model={checkpoint}',
+    f'--input={instructions}', f'--anchors={instructions}',
+    f'--output={output}', *CHEAP,
   )  # fmt: skip
   assert cli.main(argv) == 0
   return output, argv
@@ -73,10 +75,12 @@ def test_more_steps_go_on_from_the_adapters(run, tuned):
   result = run(*argv, '--steps=3')
   assert result.code == 0, result.err
   assert 'parameters of LoRA on 0.0 M parameters' in result.out
+  assert re.search(r'\([\d,]+ tokens, [\d,]+ of answers\)', result.out)
   assert f'adapters alone in {output}/adapters' in result.out
   lines = (output / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]
   assert [row['step'] for row in rows if 'loss' in row] == [1, 2, 3]
+  assert all(0.26 < row['weights/min'] < 0.74 for row in rows if 'loss' in row)
   rates = [row['learning_rate'] for row in rows if 'loss' in row]
   np.testing.assert_allclose(rates, [0.05, 0.0375, 0.025], rtol=1e-6)
 

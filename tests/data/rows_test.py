@@ -141,7 +141,7 @@ def test_turns_where_they_are_asked_for():
   assert to_row(raw, FIELDS, 'f:0') == (
     'missing text field',
     "no 'text'; fields present: completion, id, prompt (a conversation:"
-    ' `jaxcurate score --turns` reads it)',
+    ' --turns reads it)',
   )
   fields = Fields(turns=True)
   turns = (('user', 'Hi'), ('assistant', 'Ho'))

@@ -17,6 +17,7 @@ from jaxcurate.data import (
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.data.vocabulary_decoder import DecoderVocabulary
 from jaxcurate.io.errors import UserError
+from jaxcurate.models import decoder, t5
 from jaxcurate.types import Document
 
 VOCABULARY = ByteVocabulary()
@@ -177,6 +178,30 @@ def test_held_out_answers_count_alone(tmp_path):
   )
   counted = sum(batch.batch['decoder_loss_weights'].sum() for batch in found)
   assert counted == sum(1 + i % 3 + 1 for i in range(6))
+
+
+def test_shapes_follow_from_the_network():
+  causal = decoder.make_network(decoder.DecoderConfig())
+  encoded = t5.make_network(t5.T5Config())
+
+  def make(network, spoken=True, length=8, decoder_length=None):
+    return row_shape.settings_for(
+      network,
+      length=length,
+      max_segments=3,
+      spoken=spoken,
+      decoder_length=decoder_length,
+    )
+
+  assert make(encoded, decoder_length=5) == ENCODED
+  assert make(encoded).decoder_length == 8
+  assert make(causal, length=16) == CAUSAL
+  with pytest.raises(UserError, match='decoder_length is 5, which is for'):
+    make(causal, decoder_length=5)
+  with pytest.raises(UserError, match='decoder_length is 5, which is for'):
+    make(encoded, spoken=False, decoder_length=5)
+  with pytest.raises(ValueError, match='1 and 5 tokens, expected at least 2'):
+    make(encoded, length=1, decoder_length=5)
 
 
 def test_conversations_cross_no_window(tmp_path):
