@@ -19,11 +19,13 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int, UInt32
+from jaxtyping import Array, Bool, Float, Float32, Int, UInt32
 import numpy as np
 
 _ROW_BLOCK = 128  # rows hashed at a time: codes of 4,096 points stay small
 _MAX_CELL = 2.0**30  # cells beyond this share a bucket instead of overflowing
+
+Sketch = UInt32[Array, 'R K'] | Float32[Array, 'R K']
 
 
 class Hashes(NamedTuple):
@@ -87,23 +89,24 @@ def empty_sketch(num_rows: int, num_buckets: int) -> UInt32[Array, 'R K']:
 
 
 def add(
-  sketch_RxK: UInt32[Array, 'R K'],
+  sketch_RxK: Sketch,
   hashes: Hashes,
   points_BxD: Float[Array, 'B D'],
   mask_B: Bool[Array, ' B'],
-) -> UInt32[Array, 'R K']:
+) -> Sketch:
   """Counts points: sketch[r, h_r(x_b)] += 1 for every row r.
 
   Args:
-    sketch_RxK: [R, K] uint32 counts; a bucket holds up to 2**32 - 1.
+    sketch_RxK: [R, K] counts: uint32, a bucket holds up to 2**32 - 1, or
+      float32, where counts fade.
     hashes: R rows.
     points_BxD: [B, D] float32, finite.
     mask_B: [B] bool, False leaves a point out.
 
   Returns:
-    [R, K] uint32.
+    [R, K] of the same type.
   """
-  count_Bx1 = mask_B.astype(jnp.uint32)[:, None]
+  count_Bx1 = mask_B.astype(sketch_RxK.dtype)[:, None]
 
   def add_block(flat, block):
     index_Bxr = _flat_indices(block, hashes.bandwidth, points_BxD, num_buckets)
@@ -116,14 +119,14 @@ def add(
 
 
 def mean_counts(
-  sketch_RxK: UInt32[Array, 'R K'],
+  sketch_RxK: Sketch,
   hashes: Hashes,
   points_BxD: Float[Array, 'B D'],
 ) -> tuple[Float[Array, ' B'], Float[Array, ' B']]:
   """Mean over rows of sketch[r, h_r(y_b)], and its standard error.
 
   Args:
-    sketch_RxK: [R, K] uint32 counts.
+    sketch_RxK: [R, K] counts.
     hashes: R rows.
     points_BxD: [B, D] float32 queries, finite.
 
@@ -144,6 +147,34 @@ def mean_counts(
   count_BxR = count_BxNxr.reshape(len(points_BxD), -1)[:, :num_rows]
   error_B = jnp.std(count_BxR, axis=1) / math.sqrt(num_rows)
   return jnp.mean(count_BxR, axis=1), error_B
+
+
+def signatures(
+  hashes: Hashes, points_BxD: Float[Array, 'B D'], num_rows: int
+) -> UInt32[Array, ' B']:
+  """A number for each point that depends on where it lies, not on its place.
+
+  Points that share the cells of all of the first rows have one signature; two
+  others share one by accident once in 4e9 pairs.
+
+  Args:
+    hashes: at least one row.
+    points_BxD: [B, D] float32, finite.
+    num_rows: how many rows say where a point lies; each adds a millionth to the
+      share of points whose signature rounding changes.
+
+  Returns:
+    [B] uint32.
+  """
+  num_rows = min(num_rows, len(hashes.salt_R))
+  per_row = len(hashes.offset_RP) // len(hashes.salt_R)
+  cell_BxRP = _cells(
+    points_BxD,
+    hashes.direction_DxRP[:, : num_rows * per_row],
+    hashes.offset_RP[: num_rows * per_row],
+    hashes.bandwidth,
+  )
+  return _mixed(cell_BxRP[:, None, :], hashes.salt_R[:1])[:, 0]
 
 
 def unbias(share_B: Float[Array, ' B'], num_buckets: int) -> Float[Array, ' B']:
@@ -212,13 +243,20 @@ def _flat_indices(
 ) -> Int[Array, 'B r']:
   """Positions of the points in the flattened sketch, for one block of rows."""
   direction, offset, salt_r, row_r = block
+  cell = _cells(points_BxD, direction, offset, bandwidth)
+  cell_BxrxP = cell.reshape(len(points_BxD), len(row_r), -1)
+  return hash_cells(cell_BxrxP, salt_r, num_buckets) + num_buckets * row_r
+
+
+def _cells(
+  points_BxD: Array, direction: Array, offset: Array, bandwidth: Array
+) -> Int[Array, 'B rP']:
+  """The cell of each point under each hash."""
   projected = jnp.dot(
     points_BxD, direction, precision=jax.lax.Precision.HIGHEST
   )
   cell = jnp.floor(projected / bandwidth + offset)
-  cell = jnp.clip(cell, -_MAX_CELL, _MAX_CELL).astype(jnp.int32)
-  cell_BxrxP = cell.reshape(len(points_BxD), len(row_r), -1)
-  return hash_cells(cell_BxrxP, salt_r, num_buckets) + num_buckets * row_r
+  return jnp.clip(cell, -_MAX_CELL, _MAX_CELL).astype(jnp.int32)
 
 
 def hash_cells(
@@ -227,10 +265,17 @@ def hash_cells(
   num_buckets: int,
 ) -> Int[Array, 'B r']:
   """Mixes P signed cells into one of K buckets (MurmurHash3's finaliser)."""
+  mixed = _mixed(cell_BxrxP, salt_r)
+  return (mixed % np.uint32(num_buckets)).astype(jnp.int32)
+
+
+def _mixed(
+  cell_BxrxP: Int[Array, 'B r P'], salt_r: UInt32[Array, ' r']
+) -> UInt32[Array, 'B r']:
   mixed = jnp.broadcast_to(salt_r, cell_BxrxP.shape[:2])
   for p in range(cell_BxrxP.shape[2]):
     mixed ^= jax.lax.bitcast_convert_type(cell_BxrxP[..., p], jnp.uint32)
     mixed = (mixed ^ (mixed >> 16)) * np.uint32(0x85EBCA6B)
     mixed = (mixed ^ (mixed >> 13)) * np.uint32(0xC2B2AE35)
     mixed ^= mixed >> 16
-  return (mixed % np.uint32(num_buckets)).astype(jnp.int32)
+  return mixed

@@ -153,3 +153,30 @@ def test_lowers_for_tpu():
     exported = export.export(jax.jit(function), platforms=['tpu'])
     text = exported(*arguments, *extra).mlir_module()
     assert 'callback' not in text
+
+
+def test_counts_may_fade():
+  points, hashes = _points(30), _hashes()
+  whole = _sketch(points, hashes)
+  some = jnp.arange(30) < 10
+  half = ADD(0.5 * whole.astype(jnp.float32), hashes, points, some)
+  assert half.dtype == jnp.float32
+  expected = 0.5 * np.float64(whole) + _sketch(points, hashes, mask=some)
+  np.testing.assert_array_equal(half, expected)
+
+
+def test_signatures_say_where_a_point_lies():
+  points, hashes = _points(50), _hashes()
+  signatures = jax.jit(lsh.signatures, static_argnums=2)
+  found = np.asarray(signatures(hashes, points, 32))
+  order = np.random.default_rng(2).permutation(50)
+  moved = signatures(hashes, points[order], 32)
+  np.testing.assert_array_equal(moved, found[order])
+  assert len(set(found.tolist())) == 50
+  # Cells wider than everything tell nothing; rows beyond the last are none.
+  wide = hashes._replace(bandwidth=jnp.float32(1e9))
+  assert len(set(signatures(wide, points, 32).tolist())) == 1
+  few = jax.eval_shape(
+    lambda: lsh.signatures(_hashes(rows=2), points, num_rows=9)
+  )
+  assert few.shape == (50,)
