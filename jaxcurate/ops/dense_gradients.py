@@ -4,6 +4,8 @@ The plain way, `vmap` of `grad`: E times the memory of the parameters. It is
 what adapters (LoRA) can afford, and what factorised gradients are held to.
 """
 
+from collections.abc import Sequence
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -42,3 +44,10 @@ class DenseGradients:
       right,
     )
     return jax.tree.reduce(jnp.add, products)
+
+  def products(
+    self, directions: Sequence[Params], scale: Params | None = None
+  ) -> tuple[Float[Array, 'E E'], Float[Array, 'K E']]:
+    """(gram(scale); [K, E], dot of each of K >= 1 directions)."""
+    dots_KxE = jnp.stack([self.dot(direction) for direction in directions])
+    return self.gram(scale), dots_KxE

@@ -103,23 +103,21 @@ def match(
   # <g_i, P A P g_j>, <P g_i, g*> and, with M = P m, <P g_i, A M>.
   product = known
   if known is not None and plain:
-    product = jax.tree.map(jnp.square, known)
-  gram_ExE = gradients.gram(product)
-  towards = (
-    target if known is None else jax.tree.map(jnp.multiply, known, target)
-  )
-  target_E = gradients.dot(towards)
-  target_square = _dot(target, target if plain else towards)  # <g*, A^-1 g*>
-  start_E, start_target, start_square = 0 * target_E, 0.0, 0.0
+    product = _times(known, known)
+  towards = target if known is None else _times(known, target)
+  directions = [towards]
+  start_target, start_square = jnp.float32(0), jnp.float32(0)
   if momentum is not None:
     assert known is not None
-    if plain:
-      start_E = gradients.dot(jax.tree.map(jnp.multiply, known, momentum))
-      start_square = _dot(momentum, momentum)
-    else:
-      start_E = gradients.dot(momentum)
-      start_square = _dot(momentum, jax.tree.map(_divide, momentum, known))
+    directions.append(_times(known, momentum) if plain else momentum)
     start_target = _dot(momentum, target)
+    start_square = _dot(
+      momentum, momentum if plain else jax.tree.map(_divide, momentum, known)
+    )
+  gram_ExE, dots_KxE = gradients.products(directions, product)
+  target_E = dots_KxE[0]
+  start_E = jnp.zeros_like(target_E) if momentum is None else dots_KxE[1]
+  target_square = _dot(target, target if plain else towards)  # <g*, A^-1 g*>
 
   ours = jnp.where(mask_E[:, None] & mask_E[None, :], gram_ExE, 0.0)
   target_E = jnp.where(mask_E, target_E, 0.0)
@@ -186,6 +184,10 @@ def _positive(value: Array) -> Array:
 def _divide(value: Array, by: Array) -> Array:
   """0 where the divisor is 0: there nothing is known of the optimizer."""
   return jnp.where(by > 0, value / jnp.where(by > 0, by, 1.0), 0.0)
+
+
+def _times(left: Params, right: Params) -> Params:
+  return jax.tree.map(jnp.multiply, left, right)
 
 
 def _dot(left: Params, right: Params) -> Array:

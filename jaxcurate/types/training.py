@@ -1,6 +1,6 @@
 """What a training step offers a weighting, and what it gets back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -84,6 +84,12 @@ class ExampleGradients(Protocol):
 
   def gram(self, scale: Params | None = None) -> jax.Array:
     """[E, E] float32, <g_i, scale * g_j>; None: all ones."""
+    ...
+
+  def products(
+    self, directions: Sequence[Params], scale: Params | None = None
+  ) -> tuple[jax.Array, jax.Array]:
+    """(gram(scale); [K, E], dot of each direction), cheaper than apart."""
     ...
 
 

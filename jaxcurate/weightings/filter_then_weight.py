@@ -8,8 +8,10 @@ Large Language Models" (arXiv 2604.00001).
 
 The paper's equations, batch sizes, weight bound and ridge could not be read:
 the formulation is derived from its abstract and Figure 1, and the numbers below
-are ours. Figure 1's ablations by setting (its token-level score, weights of
-tokens by their own alignment, is not here):
+are ours. An example's gradient is that of its mean loss under the reduction
+'examples' of the step, and in proportion to its length under 'tokens'. Figure
+1's ablations by setting (its token-level score, weights of tokens by their own
+alignment, is not here):
 * Hard Filter, as we take it: filter = 'topk' and reweight = False;
 * Optimizer-Aware Filter Only: reweight = False;
 * Vanilla Filter Only: optimizer_aware = False and reweight = False;

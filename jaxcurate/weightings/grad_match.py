@@ -58,8 +58,9 @@ def make(
     if signals.gradients is None:
       raise ValueError('the signals lack gradients')
     pair_ExE = mask_E[:, None] & mask_E[None, :]
-    gram_ExE = jnp.where(pair_ExE, signals.gradients.gram(), 0.0)
-    linear_E = jnp.where(mask_E, signals.gradients.dot(state['target']), 0.0)
+    gram_ExE, dots_KxE = signals.gradients.products([state['target']])
+    gram_ExE = jnp.where(pair_ExE, gram_ExE, 0.0)
+    linear_E = jnp.where(mask_E, dots_KxE[0], 0.0)
     finite = jnp.all(jnp.isfinite(gram_ExE)) & jnp.all(jnp.isfinite(linear_E))
     count = jnp.sum(mask_E)
     absolute_ridge = ridge * jnp.trace(gram_ExE) / jnp.maximum(count, 1)

@@ -7,10 +7,10 @@ GREATS (NeurIPS 2024; github.com/Jiachen-T-Wang/GREATS, greedy_selection and
 gctrainer.py), which leaves an example's own <g_i, g_i> out and always keeps
 the full number, as we do.
 
-g_i is the gradient of an example's own mean loss, g* that of the anchors'.
-With the small learning rates of adaptive optimizers the second term is nearly
-0 and the rule that of `tracin`; give a larger `learning_rate` for more
-diversity.
+g_i is the gradient of an example's own mean loss under the reduction 'examples'
+of the step, and in proportion to its length under 'tokens'. With the small
+learning rates of adaptive optimizers the second term is nearly 0 and the rule
+that of `tracin`; give a larger `learning_rate` for more diversity.
 """
 
 import jax
@@ -60,8 +60,9 @@ def make(
         raise ValueError('the signals lack preconditioner')
       rate = signals.preconditioner.learning_rate
     pair_ExE = mask_E[:, None] & mask_E[None, :]
-    gram_ExE = jnp.where(pair_ExE, signals.gradients.gram(), 0.0)
-    linear_E = jnp.where(mask_E, signals.gradients.dot(state['target']), 0.0)
+    gram_ExE, dots_KxE = signals.gradients.products([state['target']])
+    gram_ExE = jnp.where(pair_ExE, gram_ExE, 0.0)
+    linear_E = jnp.where(mask_E, dots_KxE[0], 0.0)
     size = share_count(keep, jnp.sum(mask_E))
     finite = jnp.all(jnp.isfinite(gram_ExE)) & jnp.all(jnp.isfinite(linear_E))
     chosen_E = subset_filters.greats(

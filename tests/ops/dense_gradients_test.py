@@ -30,3 +30,12 @@ def test_against_numpy_under_jit():
   gram, dot = jax.jit(lambda g, s: (g.gram(s), g.dot(s)))(gradients, scale)
   np.testing.assert_allclose(gram, (flat * flat_scale) @ flat.T, rtol=1e-5)
   np.testing.assert_allclose(dot, flat @ flat_scale, rtol=1e-5, atol=1e-6)
+
+
+def test_products_are_gram_and_dots():
+  gradients = DenseGradients({'a': jnp.array([[1.0, 2.0], [0.0, -1.0]])})
+  ways = [{'a': jnp.array([1.0, 0.0])}, {'a': jnp.array([3.0, 1.0])}]
+  scale = {'a': jnp.array([2.0, 0.5])}
+  gram, dots = gradients.products(ways, scale)
+  assert gram.tolist() == gradients.gram(scale).tolist()
+  assert dots.tolist() == [[1.0, 0.0], [5.0, -1.0]]
