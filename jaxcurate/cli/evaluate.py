@@ -13,7 +13,7 @@ import jax
 from jaxcurate.cli import evaluate_tasks, gin_files
 from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import row_shape, token_cache
+from jaxcurate.data import row_shape, spoken_rows, token_cache
 from jaxcurate.evaluate import held_out
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
@@ -47,6 +47,7 @@ def run(
   id_field: str = 'id',
   domain_field: str = 'domain',
   on_bad_row: str = 'stop',
+  turns: bool = False,
   mesh: str | None = None,
   dtype: str | None = None,
   command: Sequence[str] = (),
@@ -62,6 +63,7 @@ def run(
     vocabulary: spiece.model or 'bytes'; None for the model's own.
     rows_per_batch, encoder_length, max_segments: of the batches.
     text_field, id_field, domain_field, on_bad_row: of the corpus.
+    turns: of instructions and conversations, the loss of their answers.
     mesh: e.g. 'data=4,model=2'.
     dtype: of activations; None chooses by device.
     command: argv, for the manifest.
@@ -91,11 +93,22 @@ def run(
     id_field=id_field,
     domain_field=domain_field,
     on_bad_row=on_bad_row,
+    turns=turns,
   )
   files = [source.name for source in corpus.sources]
   rows = row_shape.settings_for(
-    loaded.network, length=encoder_length, max_segments=max_segments
+    loaded.network,
+    length=encoder_length,
+    max_segments=max_segments,
+    spoken=turns,
   )
+  spell = None
+  if turns:
+    spell = spoken_rows.make_spell(
+      loaded.vocabulary,
+      causal=loaded.network.encode is None,
+      skip_refused=on_bad_row == 'skip',
+    )
   settings = {
     'model': model,
     'files': files,
@@ -112,6 +125,7 @@ def run(
     loaded.vocabulary,
     settings={'files': files, 'fields': list(corpus.fields)},
     holdout_share=0.0,
+    spell=spell,
   )
   sharding = jax.sharding.NamedSharding(
     devices, jax.sharding.PartitionSpec('data')

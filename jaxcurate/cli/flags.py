@@ -89,7 +89,7 @@ FLAGS = {
   'reference': Flag('a second model, for methods that compare two'),
   'turns': Flag(
     'read instructions and conversations as turns: for methods that need them,'
-    ' and to train on their answers',
+    ' and to train or evaluate on their answers',
     bool,
   ),
   'exclude_anchors': Flag(
@@ -144,7 +144,7 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'evaluate': (
     'Held-out loss per document and perplexity per domain of a model,\n'
     'or its results on downstream tasks.',
-    (*_CORPUS, 'tasks', 'benchmarks', 'run_code', 'output', 'model',
+    (*_CORPUS, 'turns', 'tasks', 'benchmarks', 'run_code', 'output', 'model',
      'vocabulary', 'mesh', 'dtype', 'seed'),
   ),
   'report': (

@@ -54,6 +54,27 @@ def test_answers_are_learnt_and_held_out(tuned, instructions, small_vocabulary):
   assert manifest['num_rows'] + len(table['id']) == len(rows)
 
 
+def test_an_export_is_evaluated_on_answers(run, tuned, instructions, tmp_path):
+  result = run(
+    'evaluate', '--turns', f'--model={tuned / "model"}', '--mesh=data=8',
+    f'--input={instructions}', f'--output={tmp_path / "out"}',
+    '--gin.evaluate.run.rows_per_batch=8',
+    '--gin.evaluate.run.encoder_length=32',
+    '--gin.evaluate.run.max_segments=2',
+  )  # fmt: skip
+  assert result.code == 0, result.err
+  found = tables.read_parquet(tmp_path / 'out' / 'eval.parquet').to_pydict()
+  loss = dict(zip(found['id'], found['loss'], strict=True))
+  assert len(loss) == 30
+  table = tables.read_parquet(tuned / 'eval.parquet').to_pydict()
+  tokens = dict(zip(found['id'], found['tokens'], strict=True))
+  for name, own, size in zip(
+    table['id'], table['loss'], table['tokens'], strict=True
+  ):
+    if tokens[name] == size:  # not cut by the run's shorter decoder_length
+      np.testing.assert_allclose(loss[name], own, rtol=1e-4)
+
+
 @pytest.mark.parametrize(
   'more, words',
   [
