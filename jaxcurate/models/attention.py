@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxcurate.models import attention_blocks, layers, softmax
+from jaxcurate.models import attention_blocks, layers, softmax, taps
 from jaxcurate.models.softmax import MASKED
 
 # Shorter weights fit into the cache all at once.
@@ -60,7 +60,7 @@ class Attention(nn.Module):
     x_BxTxD: Float[Array, 'B T D'],
     source_BxLxD: Float[Array, 'B L D'],
     mask: Array,
-    bias: Float[Array, 'H T L'] | None,
+    bias: Float[Array, '... H T L'] | None,
     deterministic: bool,
     prefix: tuple[Array, Array, Array] | None = None,
   ) -> Float[Array, 'B T D']:
@@ -70,7 +70,7 @@ class Attention(nn.Module):
       x_BxTxD: what asks.
       source_BxLxD: what is asked.
       mask: True where a query may look, broadcast to [B, H, T, L].
-      bias: added to the scores of the source.
+      bias: added to the scores of the source; of each row where tapped.
       deterministic: no dropout.
       prefix: (key, value, mask) of one layer of a `types.Prefix`; its bias
         is 0.
@@ -81,10 +81,12 @@ class Attention(nn.Module):
     T, L = x_BxTxD.shape[1], source_BxLxD.shape[1]
     D, K = self.embed_dim, self.head_dim
     blocked = self.recomputed or (self.blocked and deterministic)
-    if bias is not None and prefix is None and blocked and T >= _BLOCKED_FROM:
+    long = blocked and T >= _BLOCKED_FROM
+    if bias is not None and bias.ndim == 3 and prefix is None and long:
       return self._in_blocks(x_BxTxD, source_BxLxD, mask, bias, deterministic)
     query = self._heads(self.query(x_BxTxD))
     absorbed = prefix is None and T * D * (L + K) < L * K * (D + T)
+    absorbed = absorbed and not taps.listening(self.key)
     if absorbed:
       query = jnp.einsum('bhtk,dhk->bhtd', query, self._kernel(self.key))
       weight_by, mix_by = 'bhtd,bld->bhtl', 'bhtl,bld->bhtd'

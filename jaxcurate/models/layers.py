@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 import numpy as np
 
+from jaxcurate.models import taps
 from jaxcurate.ops import lora
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -52,10 +53,15 @@ class Dense(nn.Module):
     # another order, element by element, for a tenth of a training step.
     rows = x.astype(self.dtype).reshape(-1, self.in_features)
     y = jnp.dot(rows, self.kernel.astype(self.dtype))
+    y = taps.through(self, 'kernel', y, rows)
     if self.has_variable('params', lora.A):
       a, b = (self.get_variable('params', name) for name in (lora.A, lora.B))
-      y = y + jnp.dot(jnp.dot(rows, a.astype(self.dtype)), b.astype(self.dtype))
-    y = y + self.bias.astype(self.dtype) if self.use_bias else y
+      low = jnp.dot(rows, a.astype(self.dtype))
+      low = taps.through(self, lora.A, low, rows)
+      added = jnp.dot(low, b.astype(self.dtype))
+      y = y + taps.through(self, lora.B, added, low)
+    if self.use_bias:
+      y = taps.through(self, 'bias', y + self.bias.astype(self.dtype), None)
     return y.reshape(*x.shape[:-1], self.out_features)
 
   def matrix(self) -> Array:
@@ -83,7 +89,12 @@ class Embedding(nn.Module):
       (self.vocab_size, self.embed_dim),
       jnp.float32,
     )
-    return jnp.asarray(embedding)[tokens].astype(self.dtype)
+    rows = jnp.asarray(embedding)[tokens].astype(self.dtype)
+    if not taps.listening(self):
+      return rows
+    # As numbers with a gradient: exact, token ids are below 2^24.
+    ids = jnp.asarray(tokens).astype(jnp.float32)
+    return taps.through(self, 'embedding', rows, ids)
 
 
 class RMSNorm(nn.Module):
@@ -105,7 +116,10 @@ class RMSNorm(nn.Module):
       scale = 1.0 + jnp.asarray(scale)
     x = x.astype(jnp.float32)
     inverse_rms = lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + self.eps)
-    return (x * inverse_rms * scale).astype(self.dtype)
+    normed = x * inverse_rms
+    return taps.through(self, 'scale', normed * scale, normed).astype(
+      self.dtype
+    )
 
 
 def relative_buckets(
@@ -144,8 +158,8 @@ class RelativePositionBias(nn.Module):
   bidirectional: bool
 
   @nn.compact
-  def __call__(self, length: int) -> Float[Array, 'H L L']:
-    """Bias of each (query, key) pair, float32."""
+  def __call__(self, length: int, rows: int = 1) -> Float[Array, '... H L L']:
+    """Bias of each (query, key) pair, float32; of each row where tapped."""
     embedding = self.param(
       'rel_embedding',
       nn.initializers.variance_scaling(1.0, 'fan_avg', 'uniform'),
@@ -161,7 +175,14 @@ class RelativePositionBias(nn.Module):
     line = jnp.tile(embedding[:, buckets], (1, length))
     line = line[:, : length * (2 * length - 1)]
     skewed = line.reshape(self.num_heads, length, 2 * length - 1)
-    return skewed[:, :, length - 1 :]
+    bias = skewed[:, :, length - 1 :]
+    if not taps.listening(self):
+      return bias
+    # What each pair's bias is made of, [L, L, buckets], is the input.
+    pairs = buckets[length - 1 + np.arange(length) - np.arange(length)[:, None]]
+    one_hot = jax.nn.one_hot(pairs, self.num_buckets)
+    own = jnp.broadcast_to(bias, (rows, *bias.shape))
+    return taps.through(self, 'rel_embedding', own, one_hot)
 
 
 class FeedForward(nn.Module):

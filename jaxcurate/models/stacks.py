@@ -102,7 +102,7 @@ class _Stack(nn.Module):
       bidirectional=not self.is_decoder,
       name='relpos_bias',
     )
-    inputs = (mask, relative_position_bias(x.shape[1]), *cross)
+    inputs = (mask, relative_position_bias(x.shape[1], x.shape[0]), *cross)
     x = _dropout(cfg, x, deterministic)
     num_layers = cfg.num_encoder_layers
     layer = _EncoderLayer

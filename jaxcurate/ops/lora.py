@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 import numpy as np
 
+from jaxcurate.ops.factors import TAP, Factors
 from jaxcurate.types import Params
 
 A, B = 'lora_a', 'lora_b'  # leaves beside 'kernel'
@@ -104,7 +105,7 @@ def attach(
 
   Args:
     params: of the network.
-    adapters: from `init`.
+    adapters: from `init`, with or without taps (`ops.factors`).
     alpha: the scale, before it is divided by the rank.
     dropout_rate: share of the inputs of A that are dropped, in [0, 1).
     dropout_key: None = no dropout. One mask serves all tokens of a batch
@@ -123,17 +124,26 @@ def attach(
         for name, value in node.items()
       }
     a, b = own[A], own[B]
+    scale = alpha / a.shape[-1]
+    kept = jnp.ones((*a.shape[:-1], 1))
     if dropout_key is not None and dropout_rate:
-      keep = jax.random.bernoulli(
-        next(keys), 1 - dropout_rate, (*a.shape[:-1], 1)
-      )
-      a = jnp.where(keep, a / (1 - dropout_rate), 0.0)
-    return {**node, A: a, B: b * (alpha / a.shape[-1])}
+      keep = jax.random.bernoulli(next(keys), 1 - dropout_rate, kept.shape)
+      kept = jnp.where(keep, 1 / (1 - dropout_rate), 0.0)
+      a = a * kept
+    attached = {**node, A: a, B: b * scale}
+    if TAP in own:  # what a tap hands out is of A and B as they are in `own`
+      (inputs, low), (low_inputs, out) = own[TAP][A], own[TAP][B]
+      attached[TAP] = {
+        A: Factors(inputs * jnp.swapaxes(kept, -1, -2), low),
+        B: Factors(low_inputs, out * scale),
+      }
+    return attached
 
+  plain = _without_taps(adapters)
   keys = iter(())
   if dropout_key is not None:
-    keys = iter(jax.random.split(dropout_key, len(jax.tree.leaves(adapters))))
-  _check_names(params, adapters)
+    keys = iter(jax.random.split(dropout_key, len(jax.tree.leaves(plain))))
+  _check_names(params, plain)
   return beside(params, adapters)
 
 
@@ -171,6 +181,16 @@ def whole(kernel: Array, a: Array, b: Array) -> Array:
   """kernel + A B; the scale is in B already (`attach`)."""
   product = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
   return kernel + product.astype(kernel.dtype)
+
+
+def _without_taps(adapters: Params) -> Params:
+  if not isinstance(adapters, Mapping):
+    return adapters
+  return {
+    name: _without_taps(value)
+    for name, value in adapters.items()
+    if name != TAP
+  }
 
 
 def _matches(target: str, path: tuple[str, ...]) -> bool:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.gradients import Reduction
+from jaxcurate.train.losses import Reduction
 from jaxcurate.train.state import TrainState, batch_sharding
 from jaxcurate.types import (
   AnchorSet,

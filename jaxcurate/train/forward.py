@@ -69,6 +69,7 @@ def forward(
   decoder: bool = True,
   chunk_tokens: int | None = None,
   dropout_key: jax.Array | None = None,
+  decoder_params: Params | None = None,
 ) -> Forward:
   """Runs the network over a batch.
 
@@ -80,7 +81,10 @@ def forward(
     decoder: run the decoder (implied by `loss`).
     chunk_tokens: see `jaxcurate.ops.xent.token_log_prob`.
     dropout_key: None = no dropout.
+    decoder_params: the decoder's, where they are not the encoder's.
   """
+  if decoder_params is None:
+    decoder_params = params
   keys = (None, None)
   if dropout_key is not None:
     keys = jax.random.split(dropout_key)
@@ -96,7 +100,7 @@ def forward(
   if not (decoder or loss):
     return Forward(encoded, None, None, None)
   decoded = network.decode(
-    params,
+    decoder_params,
     encoded,
     encoder_segments,
     batch['decoder_input_tokens'],

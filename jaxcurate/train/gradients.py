@@ -8,19 +8,17 @@ whole batch's normaliser, gives what one large batch would have given.
 
 from collections.abc import Callable
 import dataclasses
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from jaxcurate.ops import segments
+from jaxcurate.models import taps as taps_lib
+from jaxcurate.train import example_gradients, losses
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
-
-SUMS = ('nll', 'count', 'weighted_nll', 'targets', 'weights')
-Reduction = Literal['tokens', 'examples']
 
 
 class Weighed(NamedTuple):
@@ -42,9 +40,7 @@ class Gradients(NamedTuple):
 
   Attributes:
     gradients: params-shaped gradient of the summed weighted loss.
-    sums: 'nll' (nats over all targets) and 'count' (their loss weights);
-      'weighted_nll', 'targets' (unweighted) and 'weights' under the reduction
-      and, but for 'targets', the examples' weights; each [] float32.
+    sums: see `losses.weighted_loss`; each [] float32.
     mask_E: [E] bool, real examples of finite loss.
     nonfinite: [] int32, real examples whose loss is not finite: they weigh 0.
     weighed: the examples' weights.
@@ -64,7 +60,7 @@ def make_gradient_fn(
   *,
   max_segments: int,
   z_loss: float,
-  reduction: Reduction,
+  reduction: losses.Reduction,
   accumulate: int,
   chunk_tokens: int | None,
   reference: Network | None = None,
@@ -125,7 +121,7 @@ def make_gradient_fn(
     )
     mask, tokens = signals.mask_E, batch['decoder_target_tokens'].shape
     if weights.shape == tokens:
-      mask = _on_tokens(mask, batch, max_segments) > 0
+      mask = losses.on_tokens(mask, batch, max_segments) > 0
     if weights.shape != mask.shape:
       raise ValueError(
         f'weights have shape {weights.shape}, expected {mask.shape} for'
@@ -133,6 +129,23 @@ def make_gradient_fn(
       )
     weights = jnp.where(mask, weights.astype(jnp.float32), 0.0)
     return jax.lax.stop_gradient(Weighed(weights, weighting_state, info))
+
+  def look_at(
+    outputs: forwards.Forward,
+    state: TrainState,
+    second: Params,
+    batch: Batch,
+  ) -> tuple[losses.Targets, Signals]:
+    signals = signals_of(outputs, batch, state, second)
+    targets = losses.targets_of(
+      outputs,
+      signals,
+      batch,
+      max_segments=max_segments,
+      reduction=reduction,
+      z_loss=z_loss,
+    )
+    return targets, signals
 
   def loss_sum(
     params: Params,
@@ -146,35 +159,15 @@ def make_gradient_fn(
     outputs = forwards.forward(
       network, params, batch, chunk_tokens=chunk_tokens, dropout_key=key
     )
-    assert outputs.log_prob_BxT is not None
-    assert outputs.log_normaliser_BxT is not None
-    signals = signals_of(outputs, batch, state, second)
+    targets, signals = look_at(outputs, state, second, batch)
     weighed = None
     if weights is None:
       weighed = weigh(signals, state, batch)
       weights = weighed.weights
-    # Examples whose loss is not finite count nowhere.
-    target_BxT = forwards.loss_weights(batch)
-    real_BxT = target_BxT * _on_tokens(signals.mask_E, batch, max_segments)
-    share_BxT = real_BxT
-    if reduction == 'examples':
-      share_BxT = forwards.shares(real_BxT, batch, max_segments)
-    if weights.ndim == 1:
-      weights = _on_tokens(weights, batch, max_segments)
-    weights_BxT = share_BxT * weights
-    nll_BxT = -outputs.log_prob_BxT
-    penalty_BxT = z_loss * outputs.log_normaliser_BxT**2
-    sums = {
-      'nll': _dot(real_BxT, nll_BxT),
-      'count': jnp.sum(real_BxT),
-      'weighted_nll': _dot(weights_BxT, nll_BxT),
-      'targets': jnp.sum(share_BxT),
-      'weights': jnp.sum(weights_BxT),
-    }
-    total = _dot(weights_BxT, nll_BxT + penalty_BxT)
-    real_E = forwards.example_sums(target_BxT, batch, max_segments) > 0
-    nonfinite = jnp.sum(real_E & ~signals.mask_E)
-    return total, (sums, nonfinite, signals, weighed)
+    total, sums = losses.weighted_loss(
+      targets, losses.on_tokens(weights, batch, max_segments)
+    )
+    return total, (sums, targets.nonfinite, signals, weighed)
 
   gradient_fn = jax.grad(loss_sum, has_aux=True)
 
@@ -185,6 +178,55 @@ def make_gradient_fn(
       state.params, state, second, batch, None, key
     )
     return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
+
+  def factored(
+    state: TrainState, batch: Batch, key: Any, second: Params = None
+  ) -> Gradients:
+    """As `whole`, for weightings that look at the examples' gradients."""
+
+    def unweighted(taps: example_gradients.Taps) -> tuple[jax.Array, tuple]:
+      outputs = forwards.forward(
+        network,
+        taps_lib.attach(state.params, taps.encoder),
+        batch,
+        decoder_params=taps_lib.attach(state.params, taps.decoder),
+        chunk_tokens=chunk_tokens,
+        dropout_key=key,
+      )
+      targets, signals = look_at(outputs, state, second, batch)
+      ones_BxT = jnp.ones_like(targets.share)
+      total, _ = losses.weighted_loss(targets, ones_BxT)
+      return total, (outputs, targets, signals)
+
+    factors, (outputs, targets, signals) = jax.grad(unweighted, has_aux=True)(
+      example_gradients.make_taps(network, state.params, batch)
+    )
+    count = jnp.sum(signals.mask_E)
+    own = example_gradients.collect(
+      network,
+      state.params,
+      batch,
+      factors,
+      outputs,
+      targets.share,
+      unit=count / jnp.maximum(jnp.sum(targets.share), 1e-9),
+      max_segments=max_segments,
+      z_loss=z_loss,
+      chunk_tokens=chunk_tokens,
+    )
+    signals = dataclasses.replace(signals, gradients=own)
+    weighed = weigh(signals, state, batch)
+    if weighed.weights.ndim == 2:
+      raise ValueError(
+        'the weighting looks at the gradients of examples and weighs tokens;'
+        ' it must weigh examples'
+      )
+    weights_BxT = losses.on_tokens(weighed.weights, batch, max_segments)
+    _, sums = losses.weighted_loss(targets, weights_BxT)
+    gradients = own.weighted_sum(weighed.weights)
+    return Gradients(
+      gradients, sums, signals.mask_E, targets.nonfinite, weighed
+    )
 
   def look(
     state: TrainState, second: Params, parts: Batch, keys: Any
@@ -231,7 +273,7 @@ def make_gradient_fn(
 
     zeros = (
       jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), state.params),
-      {name: jnp.float32(0) for name in SUMS},
+      {name: jnp.float32(0) for name in losses.SUMS},
       jnp.int32(0),
     )
     (gradients, sums, nonfinite), signals_parts = jax.lax.scan(
@@ -244,12 +286,14 @@ def make_gradient_fn(
       weighed = weigh(signals, state, batch)
     return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
 
-  return whole if accumulate == 1 else in_parts
-
-
-def _dot(weights: jax.Array, values: jax.Array) -> jax.Array:
-  # Where the weight is 0 the value may be anything: it is never multiplied.
-  return jnp.sum(jnp.where(weights > 0, weights * values, 0.0))
+  if 'gradients' not in weighting.needs:
+    return whole if accumulate == 1 else in_parts
+  if accumulate > 1:
+    raise ValueError(
+      f'accumulate is {accumulate}, but the weighting compares the gradients of'
+      ' all examples of a step; set it to 1'
+    )
+  return factored
 
 
 def _split(rows: jax.Array, accumulate: int) -> jax.Array:
@@ -279,13 +323,3 @@ def _join(signals: Signals, max_segments: int, state: TrainState) -> Signals:
     for name in forwards.PER_EXAMPLE
   } | {name: join(getattr(signals, name), ()) for name in forwards.PER_TOKEN}
   return Signals(step=state.step + 1, **joined)
-
-
-def _on_tokens(
-  values_E: jax.Array, batch: Batch, max_segments: int
-) -> jax.Array:
-  """[B, T] float32: every target's value is that of its example."""
-  return segments.segment_values(
-    values_E.astype(jnp.float32).reshape(-1, max_segments),
-    batch['decoder_segment_ids'],
-  )

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.gradients import Gradients, Reduction, make_gradient_fn
+from jaxcurate.train.gradients import Gradients, make_gradient_fn
+from jaxcurate.train.losses import Reduction
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState, batch_sharding, state_shardings
 from jaxcurate.types import Batch, Network, Params, Weighting

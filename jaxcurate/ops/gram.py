@@ -1,0 +1,103 @@
+"""Inner products of examples' gradients, a slice of a parameter at a time."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+# Floats of examples' gradients of one parameter that are held at a time.
+_SLICE = 1 << 24
+# Accelerators otherwise round float32 operands to bfloat16.
+EXACT = jax.lax.Precision.HIGHEST
+
+
+class Products(NamedTuple):
+  """Inner products of E examples' gradients, summed over parameters.
+
+  Attributes:
+    gram: [E, E] float32, <g_i, scale * g_j>.
+    dots: [K, E] float32, with K directions.
+  """
+
+  gram: jax.Array
+  dots: jax.Array
+
+
+def over_slices(
+  piece: Callable[[Array], tuple[Array, Callable[[Array], Array]]],
+  width: int,
+  total: int,
+  scale: Array | None,
+  directions: Sequence[Array],
+) -> Products:
+  """Adds up the products of slices of a parameter.
+
+  Args:
+    piece: start -> (gradients [E, F] of that slice, a function that cuts the
+      same slice out of the parameter and flattens it to [F]).
+    width: of a slice; divides `total`.
+    total: length of the axis that is cut.
+    scale: shaped like the parameter, or None for ones.
+    directions: shaped like the parameter.
+  """
+
+  def of(start: Array) -> Products:
+    gradients, cut = piece(start)
+    return flat_products(
+      gradients,
+      None if scale is None else cut(scale),
+      [cut(q) for q in directions],
+    )
+
+  if width == total:
+    return of(jnp.int32(0))
+  starts = jnp.arange(0, total, width, dtype=jnp.int32)
+  first = of(starts[0])
+  return jax.lax.scan(lambda t, s: (add(t, of(s)), None), first, starts[1:])[0]
+
+
+def flat_products(
+  gradients_ExF: Array, scale_F: Array | None, directions: Sequence[Array]
+) -> Products:
+  """`Products` of gradients that are there."""
+  scaled = gradients_ExF if scale_F is None else gradients_ExF * scale_F
+  dots = jnp.zeros((0, len(gradients_ExF)))
+  if directions:
+    dots = matmul(jnp.stack(directions), gradients_ExF.T)
+  return Products(matmul(scaled, gradients_ExF.T), dots)
+
+
+def add(one: Products, other: Products) -> Products:
+  """Their sum."""
+  return Products(one.gram + other.gram, one.dots + other.dots)
+
+
+def nothing(members: Array, num_directions: int) -> Products:
+  """The products of no parameter.
+
+  Args:
+    members: [B, T, S].
+    num_directions: K.
+  """
+  num_examples = members.shape[0] * members.shape[2]
+  return Products(
+    jnp.zeros((num_examples, num_examples)),
+    jnp.zeros((num_directions, num_examples)),
+  )
+
+
+def slice_width(per_column: int, columns: int) -> int:
+  """The largest divisor of `columns` whose slice stays below 64 MiB.
+
+  >>> slice_width(1 << 20, 512), slice_width(10, 512)
+  (16, 512)
+  """
+  most = max(1, _SLICE // per_column)
+  return next(w for w in range(min(most, columns), 0, -1) if columns % w == 0)
+
+
+def matmul(a: Array, b: Array) -> Array:
+  """The product in float32."""
+  return jnp.matmul(a, b, precision=EXACT, preferred_element_type=jnp.float32)

@@ -1,0 +1,275 @@
+"""Per-example gradients of a training step, from its own backward pass.
+
+One forward and one backward pass give every layer's inputs and cotangents
+(`ops.factors`); inner products of examples and, once the weights are known,
+the weighted gradient are products of them. No second pass is made.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from flax import traverse_util
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jaxcurate.models import taps as taps_lib
+from jaxcurate.ops import gram, segments
+from jaxcurate.ops.factors import Factors, Matrix, Vector
+from jaxcurate.ops.vocabulary_factors import Head, Lookups
+from jaxcurate.train import forward as forwards
+from jaxcurate.types import Batch, Network, Params
+
+Path = tuple[str, ...]
+
+
+class Taps(NamedTuple):
+  """What is laid beside the parameters of each call of the network.
+
+  Attributes:
+    encoder: for `network.encode`, see `models.taps.attach`.
+    decoder: for `network.decode`.
+  """
+
+  encoder: dict[str, Any]
+  decoder: dict[str, Any]
+
+
+@flax.struct.dataclass
+class FactoredGradients:
+  """`types.ExampleGradients` of E examples.
+
+  Attributes:
+    parts: path of a parameter, with slashes -> its factors.
+    unit: [] float32: what the gradients of the examples' summed losses are
+      multiplied by, so that their mean is the step's gradient.
+  """
+
+  parts: Mapping[str, Any]
+  unit: jax.Array
+
+  def products(
+    self, directions: Sequence[Params], scale: Params | None = None
+  ) -> gram.Products:
+    """The Gram matrix and inner products with directions in one go."""
+    scales = None if scale is None else _flat(scale)
+    ways = [_flat(direction) for direction in directions]
+    found = [
+      part.products(
+        None if scales is None else scales[name], [way[name] for way in ways]
+      )
+      for name, part in self.parts.items()
+    ]
+    total = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *found)
+    return gram.Products(total.gram * self.unit**2, total.dots * self.unit)
+
+  def dot(self, direction: Params) -> jax.Array:
+    """[E] float32, <g_e, direction>."""
+    return self.products([direction]).dots[0]
+
+  def gram(self, scale: Params | None = None) -> jax.Array:
+    """[E, E] float32, <g_i, scale * g_j>; None: all ones."""
+    return self.products([], scale).gram
+
+  def weighted_sum(self, weights_E: jax.Array) -> Params:
+    """The gradient of the weighted sum of the examples' losses, float32."""
+    sums = {
+      name: part.weighted_sum(weights_E) for name, part in self.parts.items()
+    }
+    return traverse_util.unflatten_dict(sums, sep='/')
+
+
+def make_taps(network: Network, params: Params, batch: Batch) -> Taps:
+  """Taps of all parameters, for batches of this shape.
+
+  Args:
+    network: one whose layers look for taps, as ours do.
+    params: its parameters, or their shapes.
+    batch: arrays or shapes.
+
+  Raises:
+    ValueError: parameters let no factors out; they are named.
+  """
+  encoder: taps_lib.Shapes = {}
+  encoded = encoder_ids = None
+  if network.encode is not None:
+    encode, encoder_ids = network.encode, batch['encoder_segment_ids']
+    sources = (batch['encoder_input_tokens'], encoder_ids)
+    encoder = taps_lib.shapes_of(encode, params, *sources)
+    encoded = jax.eval_shape(encode, params, *sources)
+  decoder = taps_lib.shapes_of(
+    network.decode,
+    params,
+    encoded,
+    encoder_ids,
+    batch['decoder_input_tokens'],
+    batch['decoder_segment_ids'],
+  )
+  known = {*encoder, *decoder, _head_path(network, params)}
+  missing = [
+    '/'.join(path)
+    for path in sorted(traverse_util.flatten_dict(params))
+    if path not in known
+  ]
+  if missing:
+    raise ValueError(
+      'per-example gradients need what goes into and comes out of every layer,'
+      f' and {len(missing)} parameters let nothing out:'
+      f' {", ".join(missing[:4])}'
+      f'{" ..." if len(missing) > 4 else ""}; take a weighting without'
+      ' gradients, or a network of jaxcurate.models'
+    )
+  return Taps(taps_lib.zeros(encoder, params), taps_lib.zeros(decoder, params))
+
+
+def collect(
+  network: Network,
+  params: Params,
+  batch: Batch,
+  factors: Taps,
+  outputs: forwards.Forward,
+  share_BxT: jax.Array,
+  *,
+  unit: jax.Array,
+  max_segments: int,
+  z_loss: float,
+  chunk_tokens: int | None,
+) -> FactoredGradients:
+  """Arranges what the taps handed out.
+
+  Args:
+    network: the network.
+    params: its parameters.
+    batch: the batch.
+    factors: gradient of sum_t share_t (nll_t + z_loss log_normaliser_t^2) with
+      respect to the taps.
+    outputs: of the same forward pass.
+    share_BxT: [B, T] float32, 0 where a target does not count.
+    unit: see `FactoredGradients`.
+    max_segments: S.
+    z_loss: factor of the squared log normaliser.
+    chunk_tokens: tokens whose logits are held at a time, None = all.
+  """
+  members = {
+    side: segments.membership(batch[f'{side}_segment_ids'], max_segments)
+    for side in ('encoder', 'decoder')
+    if f'{side}_segment_ids' in batch
+  }
+  parts: dict[str, Any] = {}
+  for call, taps in factors._asdict().items():
+    for path, own in taps_lib.flatten(taps):
+      name = '/'.join(path)
+      side = 'encoder' if _reads_encoder(call, path) else 'decoder'
+      part = _part(path, own, members[side], params)
+      if name in parts:
+        part = _joined(name, parts[name], part)
+      parts[name] = part
+  head_path = _head_path(network, params)
+  if head_path is not None:
+    name = '/'.join(head_path)
+    assert outputs.decoder_states_BxTxD is not None
+    assert outputs.log_normaliser_BxT is not None
+    head = network.head(params)
+    parts[name] = Head(
+      states=outputs.decoder_states_BxTxD,
+      head=head,
+      targets=jnp.asarray(batch['decoder_target_tokens']),
+      share=share_BxT,
+      log_normaliser=outputs.log_normaliser_BxT,
+      members=members['decoder'],
+      lookups=parts.get(name),
+      z_loss=z_loss,
+      tied=head_path[-1] == 'embedding',
+      chunk_tokens=chunk_tokens,
+    )
+  return FactoredGradients(jax.lax.stop_gradient(parts), unit)
+
+
+def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
+  """What one parameter's factors are, by its name."""
+  B, _, S = members.shape
+  stacked = 'layers' in path
+  lead = own.cotangents.shape[:1] if stacked else ()
+
+  def by_row(values: jax.Array) -> jax.Array:
+    return values.reshape(*lead, B, members.shape[1], -1)
+
+  match path[-1]:
+    case 'kernel' | 'lora_a' | 'lora_b':
+      return Matrix(by_row(own.inputs), by_row(own.cotangents), members)
+    case 'embedding':
+      size = _flat(params)['/'.join(path)].shape[0]
+      tokens = own.inputs.astype(jnp.int32)
+      return Lookups(tokens, own.cotangents, members, size)
+    case 'scale' | 'bias':
+      gradient = own.cotangents.astype(jnp.float32)
+      if own.inputs is not None:
+        gradient = gradient * own.inputs
+      width = gradient.shape[-1]  # a norm of heads has one scale for all
+      gradient = by_row(gradient)
+      gradient = gradient.reshape(*gradient.shape[:-1], -1, width).sum(-2)
+      of_segment = jnp.einsum(
+        '...btd,bts->...bsd',
+        gradient,
+        members.astype(jnp.float32),
+        precision=gram.EXACT,
+      )
+      return Vector(of_segment.reshape(*lead, B * S, width), stacked)
+    case 'rel_embedding':  # [B, H, L, L] of pairs, [L, L, buckets]
+      of_segment = jnp.einsum(
+        'bhqk,qkn,bqs->bshn',
+        own.cotangents,
+        own.inputs,
+        members.astype(jnp.float32),
+        precision=gram.EXACT,
+        optimize='optimal',
+      )
+      return Vector(of_segment.reshape(B * S, *of_segment.shape[2:]))
+  raise ValueError(f'{"/".join(path)}: no rule for per-example gradients')
+
+
+def _joined(name: str, one: Any, other: Any) -> Lookups:
+  """Factors of a table that two calls read."""
+  if not isinstance(one, Lookups) or not isinstance(other, Lookups):
+    raise ValueError(
+      f'{name} is used by encoder and decoder: no rule for per-example'
+      ' gradients'
+    )
+  both: list[jax.Array] = [
+    jnp.concatenate([getattr(part, field) for part in (one, other)], axis=1)
+    for field in ('tokens', 'cotangents', 'members')
+  ]
+  return Lookups(both[0], both[1], both[2], one.vocab_size)
+
+
+def _reads_encoder(call: str, path: Path) -> bool:
+  """Whether a layer's inputs are of the encoder's tokens."""
+  if call == 'encoder':
+    return True
+  across = 'encoder_decoder_attention' in path
+  return across and path[-2] in ('key', 'value')
+
+
+def _head_path(network: Network, params: Params) -> Path | None:
+  """The parameter that the output matrix is made of; None if it is frozen."""
+  jaxpr = jax.make_jaxpr(network.head)(params).jaxpr
+  read = {id(variable) for variable in jaxpr.outvars}
+  for equation in reversed(jaxpr.eqns):
+    if read & {id(variable) for variable in equation.outvars}:
+      read |= {id(variable) for variable in equation.invars}
+  leaves = jax.tree_util.tree_leaves_with_path(params)
+  used = [
+    tuple(entry.key for entry in path)
+    for (path, _), variable in zip(leaves, jaxpr.invars, strict=True)
+    if id(variable) in read
+  ]
+  if len(used) > 1:
+    raise ValueError(
+      f'the output matrix is made of {len(used)} parameters: no rule for'
+      ' per-example gradients'
+    )
+  return used[0] if used else None
+
+
+def _flat(params: Params) -> dict[str, Any]:
+  return traverse_util.flatten_dict(params, sep='/')
