@@ -48,6 +48,7 @@ class DenseGradients:
   def products(
     self, directions: Sequence[Params], scale: Params | None = None
   ) -> tuple[Float[Array, 'E E'], Float[Array, 'K E']]:
-    """(gram(scale); [K, E], dot of each of K >= 1 directions)."""
-    dots_KxE = jnp.stack([self.dot(direction) for direction in directions])
-    return self.gram(scale), dots_KxE
+    """(gram(scale); [K, E], dot of each direction)."""
+    gram = self.gram(scale)
+    dots = [self.dot(direction) for direction in directions]
+    return gram, jnp.stack(dots) if dots else jnp.zeros((0, len(gram)))

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.models import taps as taps_lib
-from jaxcurate.train import example_gradients, losses
+from jaxcurate.train import example_gradients, losses, microbatches
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
@@ -75,8 +75,7 @@ def make_gradient_fn(
     optimizer: what it may ask about.
     max_segments: S, examples per row.
     z_loss: factor of the squared log normaliser.
-    reduction: 'tokens' adds up the losses of targets, 'examples' the mean
-      losses of examples.
+    reduction: see `losses`.
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
@@ -109,8 +108,7 @@ def make_gradient_fn(
       'params': state.params,
       'opt_state': state.opt_state,
     }
-    if 'preconditioner' in weighting.needs:
-      assert optimizer.preconditioner is not None
+    if optimizer.preconditioner and 'preconditioner' in weighting.needs:
       offered['preconditioner'] = optimizer.preconditioner(
         state.opt_state, state.params
       )
@@ -250,18 +248,24 @@ def make_gradient_fn(
   def in_parts(
     state: TrainState, batch: Batch, key: Any, second: Params = None
   ) -> Gradients:
-    parts = {name: _split(rows, accumulate) for name, rows in batch.items()}
+    parts = {
+      name: microbatches.split(rows, accumulate) for name, rows in batch.items()
+    }
     keys = None if key is None else jax.random.split(key, accumulate)
     weighed, weights = None, None
     if weighting.batch_coupled:
-      signals = _join(look(state, second, parts, keys), max_segments, state)
+      signals = microbatches.join(
+        look(state, second, parts, keys), max_segments, state
+      )
       weighed = weigh(signals, state, batch)
       weights = weighed.weights
       if weights.ndim == 1:
         weights = weights.reshape(-1, max_segments)
-        weights = _split(weights, accumulate).reshape(accumulate, -1)
+        weights = microbatches.split(weights, accumulate).reshape(
+          accumulate, -1
+        )
       else:
-        weights = _split(weights, accumulate)
+        weights = microbatches.split(weights, accumulate)
 
     def add(total: tuple, inputs: tuple) -> tuple:
       gradients, (sums, nonfinite, signals, _) = gradient_fn(
@@ -279,7 +283,7 @@ def make_gradient_fn(
     (gradients, sums, nonfinite), signals_parts = jax.lax.scan(
       add, zeros, (parts, weights, keys)
     )
-    signals = _join(signals_parts, max_segments, state)
+    signals = microbatches.join(signals_parts, max_segments, state)
     if weighed is None:
       # Row-local weights are those of the parts, but the next state and the
       # log must see the whole batch.
@@ -294,32 +298,3 @@ def make_gradient_fn(
       ' all examples of a step; set it to 1'
     )
   return factored
-
-
-def _split(rows: jax.Array, accumulate: int) -> jax.Array:
-  """[B, ...] to [A, B / A, ...]; part a holds rows a, a + A, a + 2A, ..."""
-  if rows.shape[0] % accumulate:
-    raise ValueError(
-      f'accumulate is {accumulate}, but the batch has {rows.shape[0]} rows;'
-      ' the rows must be a multiple of it'
-    )
-  # Strided, so that every device of a sharded batch has rows in every part.
-  parts = rows.reshape(-1, accumulate, *rows.shape[1:])
-  return jnp.swapaxes(parts, 0, 1)
-
-
-def _join(signals: Signals, max_segments: int, state: TrainState) -> Signals:
-  """Signals of the parts as those of the whole batch."""
-
-  def join(values: jax.Array | None, per_row: tuple[int, ...]) -> Any:
-    if values is None:
-      return None
-    rest = values.shape[2:]
-    by_row = values.reshape(values.shape[0], -1, *per_row, *rest)
-    return jnp.swapaxes(by_row, 0, 1).reshape(-1, *rest)
-
-  joined: dict[str, Any] = {
-    name: join(getattr(signals, name), (max_segments,))
-    for name in forwards.PER_EXAMPLE
-  } | {name: join(getattr(signals, name), ()) for name in forwards.PER_TOKEN}
-  return Signals(step=state.step + 1, **joined)

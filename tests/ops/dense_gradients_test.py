@@ -27,7 +27,7 @@ def test_against_numpy_under_jit():
   flat_scale = np.concatenate([scale['a'].reshape(-1), scale['b']['c']])
   gradients = DenseGradients(jax.tree.map(jnp.float32, tree))
   scale = jax.tree.map(jnp.float32, scale)
-  gram, dot = jax.jit(lambda g, s: (g.gram(s), g.dot(s)))(gradients, scale)
+  gram, [dot] = jax.jit(lambda g, s: g.products([s], s))(gradients, scale)
   np.testing.assert_allclose(gram, (flat * flat_scale) @ flat.T, rtol=1e-5)
   np.testing.assert_allclose(dot, flat @ flat_scale, rtol=1e-5, atol=1e-6)
 
@@ -39,3 +39,4 @@ def test_products_are_gram_and_dots():
   gram, dots = gradients.products(ways, scale)
   assert gram.tolist() == gradients.gram(scale).tolist()
   assert dots.tolist() == [[1.0, 0.0], [5.0, -1.0]]
+  assert gradients.products([])[1].shape == (0, 2)
