@@ -10,7 +10,7 @@ from jaxcurate.types import Signals, TrainingShapes
 from jaxcurate.weightings import doge
 
 SHAPES = TrainingShapes(
-  4, {'kernel': jnp.zeros((2, 3))}, domains=('books', 'code', 'web')
+  4, {'kernel': np.zeros((2, 3))}, domains=('books', 'code', 'web')
 )
 PAPER = doge.make(step_size=0.5, smoothing=0.1, formula='paper')
 update = jax.jit(PAPER.update)
@@ -22,7 +22,7 @@ def signals_of(gradients, domains, mask=None):
   return Signals(
     mask_E=jnp.asarray(mask),
     step=jnp.int32(1),
-    domain_E=jnp.asarray(domains, jnp.int32),
+    domain_E=jnp.asarray(domains, np.int32),
     gradients=DenseGradients({'kernel': jnp.asarray(gradients)}),
   )
 
@@ -130,7 +130,7 @@ def test_domains_along_the_anchors_gain(formula):
 def test_degenerate_batches():
   state = PAPER.init(SHAPES)
   signals = random_signals(0)
-  spoilt = jax.tree.map(lambda g: g * jnp.nan, signals.gradients)
+  spoilt = jax.tree.map(lambda g: g * np.nan, signals.gradients)
   nothing = dataclasses.replace(
     signals, mask_E=jnp.zeros(8, bool), gradients=spoilt
   )

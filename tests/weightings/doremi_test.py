@@ -20,10 +20,10 @@ def signals_of(losses, reference, ids, domains, mask=None):
   return Signals(
     mask_E=jnp.asarray(mask),
     step=jnp.int32(1),
-    token_loss_BxT=jnp.asarray(losses, jnp.float32),
+    token_loss_BxT=jnp.asarray(losses, np.float32),
     target_mask_BxT=jnp.asarray(ids > 0),
-    reference_token_loss_BxT=jnp.asarray(reference, jnp.float32),
-    domain_E=jnp.asarray(domains, jnp.int32),
+    reference_token_loss_BxT=jnp.asarray(reference, np.float32),
+    domain_E=jnp.asarray(domains, np.int32),
     batch={'decoder_segment_ids': jnp.asarray(ids)},
   )
 
@@ -117,7 +117,7 @@ def test_degenerate_batches():
   jax.tree.map(np.testing.assert_array_equal, same, state)
   # A reference that is nowhere finite says nothing, but shares are counted.
   blind = dataclasses.replace(
-    signals, reference_token_loss_BxT=jnp.full((4, 6), jnp.inf)
+    signals, reference_token_loss_BxT=jnp.full((4, 6), np.inf)
   )
   weights, state, _ = update(blind, state)
   assert not state['gain_M'].any() and np.isfinite(weights).all()

@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,18 +17,22 @@ def signals_of(losses, reference, ids, mask=None):
   return Signals(
     mask_E=jnp.asarray(np.ones(size, bool) if mask is None else mask),
     step=jnp.int32(1),
-    token_loss_BxT=jnp.asarray(losses, jnp.float32),
+    token_loss_BxT=jnp.asarray(losses, np.float32),
     target_mask_BxT=jnp.asarray(ids > 0),
-    reference_token_loss_BxT=jnp.asarray(reference, jnp.float32),
+    reference_token_loss_BxT=jnp.asarray(reference, np.float32),
     batch={'decoder_segment_ids': jnp.asarray(ids)},
   )
 
 
-def weights_of(signals, **settings):
+@functools.cache
+def update_of(**settings):
   weighting = rho_1.make(**settings)
-  assert weighting.batch_coupled
-  state = weighting.init(TrainingShapes(4))
-  weights, _, info = jax.jit(weighting.update)(signals, state)
+  assert weighting.batch_coupled and weighting.init(TrainingShapes(4)) == {}
+  return jax.jit(weighting.update)
+
+
+def weights_of(signals, **settings):
+  weights, _, info = update_of(**settings)(signals, {})
   return np.asarray(weights), info
 
 
@@ -35,12 +40,12 @@ def test_by_hand():
   # Five targets, excess 2, -1, 1 | 0, 3: of them ceil(0.6 * 5) = 3, at 5 / 3.
   weights, info = weights_of(
     signals_of(
-      [[3.0, 1.0, 2.0], [7.0, 4.0, np.nan]],
-      [[1.0, 2.0, 1.0], [7.0, 1.0, np.nan]],
-      [[1, 1, 1], [1, 1, 0]],
+      [[3.0, 1.0, 2.0, np.nan], [7.0, 4.0, np.nan, np.inf]],
+      [[1.0, 2.0, 1.0, np.nan], [7.0, 1.0, np.nan, 0.0]],
+      [[1, 1, 1, 0], [1, 1, 0, 0]],
     )
   )
-  expected = [[5 / 3, 0, 5 / 3], [0, 5 / 3, 0]]
+  expected = [[5 / 3, 0, 5 / 3, 0], [0, 5 / 3, 0, 0]]
   np.testing.assert_allclose(weights, expected, rtol=1e-6)
   assert int(info['kept']) == 3
   assert float(info['excess_loss']) == 1.0
@@ -82,7 +87,7 @@ def test_degenerate_batches():
   assert not weights.any()
   assert all(np.isfinite(value) for value in info.values())
   unknown = dataclasses.replace(
-    signals, reference_token_loss_BxT=jnp.full((2, 4), jnp.nan)
+    signals, reference_token_loss_BxT=jnp.full((2, 4), np.nan)
   )
   assert weights_of(unknown)[0].sum() == 3.0
 
