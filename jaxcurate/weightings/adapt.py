@@ -23,21 +23,20 @@ loss they also lower the learning rate. The weights are absolute; their mean is
 the paper's effective proportion.
 
 state['totals'] adds up over all steps what a log wants to show per epoch and
-domain, see `totals_of`.
+domain, see `ops.similarity_totals`.
 """
 
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Int
 
-from jaxcurate.ops import example_means
+from jaxcurate.ops import example_means, similarity_totals
 from jaxcurate.types import Signals, State, TrainingShapes, Weighting
 
 EPSILON = example_means.EPSILON  # section 5: also under the temperature
 CENTER_DECAY = 0.99  # ours: the running mean looks back about 100 steps
-NUM_BINS = 20  # ours: of the histogram of similarities, each 0.1 wide
 
 
 def make(
@@ -88,10 +87,7 @@ def make(
     num_domains = len(shapes.domains) + 1 if by_domain else 1
     state = {
       'anchor_mean': zeros,
-      'totals': {
-        'weight_M': jnp.zeros(num_domains),
-        'similarity_MxK': jnp.zeros((num_domains, NUM_BINS), jnp.uint32),
-      },
+      'totals': similarity_totals.zeros(num_domains),
     }
     if center:
       state['center'] = zeros  # what is subtracted until refresh
@@ -121,7 +117,7 @@ def make(
     variance = example_means.masked_mean((similarity_E - mean) ** 2, mask_E)
     weights_E = jnp.where(mask_E, weights_E, 0.0)
     domain_E = _domains(signals) if by_domain else jnp.zeros_like(mask_E, int)
-    more = totals_of(
+    more = similarity_totals.of_batch(
       weights_E,
       similarity_E,
       mask_E,
@@ -133,7 +129,10 @@ def make(
       'similarity_mean': mean,
       'similarity_std': jnp.sqrt(variance),
       'effective_proportion': example_means.masked_mean(weights_E, mask_E),
-      **{f'similarity_hist/{i:02d}': bins[i] for i in range(NUM_BINS)},
+      **{
+        f'similarity_hist/{i:02d}': bins[i]
+        for i in range(similarity_totals.NUM_BINS)
+      },
     }
     totals = jax.tree.map(jnp.add, state['totals'], more)
     state = {**state, 'totals': totals}
@@ -167,49 +166,6 @@ def make(
     needs=needs | domain if by_domain else needs,
     anchor_needs=needs | domain if per_task else needs,
   )
-
-
-def totals_of(
-  weights_E: Float[Array, ' E'],
-  similarity_E: Float[Array, ' E'],
-  mask_E: Bool[Array, ' E'],
-  domain_E: Int[Array, ' E'],
-  num_domains: int,
-) -> dict[str, Array]:
-  """What a batch adds to state['totals'].
-
-  The totals of an epoch are those at its end minus those at its start (counts
-  modulo 2**32); the effective proportion of a domain is then its weight_M
-  divided by the sum of its row of similarity_MxK.
-
-  Args:
-    weights_E: [E] float32, 0 where masked.
-    similarity_E: [E] float32 in [-1, 1].
-    mask_E: [E] bool.
-    domain_E: [E] int, codes of domains; -1, of none, is the last of M.
-    num_domains: M >= 1.
-
-  Returns:
-    'weight_M' [M] float32, summed weights; 'similarity_MxK' [M, 20] uint32, how
-    many examples have a similarity in [-1, -0.9), ..., [0.9, 1].
-  """
-  place_E = jnp.floor((similarity_E + 1) / 2 * NUM_BINS)
-  place_E = jnp.clip(place_E, 0, NUM_BINS - 1).astype(jnp.int32)
-  in_domain_ExM = (domain_E % num_domains)[:, None] == jnp.arange(num_domains)
-  in_domain_ExM = in_domain_ExM & mask_E[:, None]
-  in_bin_ExK = place_E[:, None] == jnp.arange(NUM_BINS)
-  # A product of ones and zeros is exact in any precision that adds in float32.
-  count_MxK = jnp.einsum(
-    'em,ek->mk',
-    in_domain_ExM.astype(jnp.float32),
-    in_bin_ExK.astype(jnp.float32),
-  )
-  return {
-    'weight_M': jnp.sum(
-      jnp.where(in_domain_ExM, weights_E[:, None], 0.0), axis=0
-    ),
-    'similarity_MxK': count_MxK.astype(jnp.uint32),
-  }
 
 
 def _domains(signals: Signals) -> Int[Array, ' E']:
