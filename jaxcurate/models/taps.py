@@ -55,7 +55,8 @@ def shapes_of(run: Callable[..., Any], params: Params, *arrays: Any) -> Shapes:
   found: Shapes = {}
   token = _listener.set(found)
   try:
-    jax.eval_shape(run, params, *arrays)
+    # A function of its own: a trace that jax remembers would tell nothing.
+    jax.eval_shape(lambda *inputs: run(*inputs), params, *arrays)
   finally:
     _listener.reset(token)
   return found

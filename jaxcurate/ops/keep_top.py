@@ -4,7 +4,9 @@ One sort of the values gives the threshold; entries equal to it are kept in
 their order until the count is met. Nothing is gathered or scattered.
 """
 
+from collections.abc import Callable
 import fractions
+import math
 
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
@@ -41,6 +43,17 @@ def share_count(share: float, count: Int[Array, '']) -> Int[Array, '']:
   whole, rest = jnp.divmod(count, exact.denominator)
   part = -(-rest * exact.numerator // exact.denominator)
   return jnp.maximum(whole * exact.numerator + part, jnp.minimum(count, 1))
+
+
+def most_kept(share: float) -> Callable[[int], int]:
+  """E -> the largest `share_count` of at most E examples.
+
+  >>> most_kept(0.5)(5)
+  3
+  """
+  check_share(share)
+  exact = fractions.Fraction(share).limit_denominator(MAX_DENOMINATOR)
+  return lambda count: max(1, math.ceil(exact * count))
 
 
 def keep_top(

@@ -48,6 +48,7 @@ def greedy(
   tolerance: float = 1e-5,
   iterations: int = 10,
   by_length: bool = True,
+  most: int | None = None,
 ) -> tuple[Bool[Array, ' E'], Float[Array, ' E']]:
   """Orthogonal matching pursuit with non-negative weights.
 
@@ -66,6 +67,7 @@ def greedy(
     iterations: of the solver after each choice; it goes on from the weights
       before, so that few suffice.
     by_length: False compares r_i itself, as GRAD-MATCH does.
+    most: what `size` never exceeds, known when compiled; None: E.
 
   Returns:
     ([E] bool, the chosen; [E] float32, their weights).
@@ -88,9 +90,10 @@ def greedy(
   none_E = jnp.zeros_like(linear_E)
   least = tolerance * jnp.max(gain_of(none_E))
 
-  def pick(_: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+  def pick(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
     chosen_E, weights_E = carry
-    more_E, go = _add(chosen_E, mask_E, gain_of(weights_E), least)
+    open_E = mask_E & (index < size)
+    more_E, go = _add(chosen_E, open_E, gain_of(weights_E), least)
     solved_E = bounded_nnls.improve(
       gram_ExE,
       linear_E,
@@ -104,7 +107,8 @@ def greedy(
     )
     return more_E, jnp.where(go, solved_E, weights_E)
 
-  return jax.lax.fori_loop(0, size, pick, (jnp.zeros_like(mask_E), none_E))
+  trips = len(mask_E) if most is None else most
+  return jax.lax.fori_loop(0, trips, pick, (jnp.zeros_like(mask_E), none_E))
 
 
 def greats(
@@ -115,6 +119,7 @@ def greats(
   *,
   own_share: float = 0.5,
   tolerance: float = 0.0,
+  most: int | None = None,
 ) -> Bool[Array, ' E']:
   """Adds the example of the largest b_i - own_share Q_ii - sum_chosen Q_ij.
 
@@ -126,6 +131,7 @@ def greats(
     own_share: 1/2 is the decrease of w'Qw / 2 - b'w by weight 1; GREATS's own
       code has 0.
     tolerance: stops when the best gain is not above it; -inf never stops.
+    most: what `size` never exceeds, known when compiled; None: E.
 
   >>> gram = jnp.array([[1., 1., 0.], [1., 1., 0.], [0., 0., 1.]])
   >>> greats(gram, jnp.array([2., 1.9, 1.]), jnp.ones(3, bool), 2).tolist()
@@ -135,11 +141,13 @@ def greats(
   gram_ExE = jnp.where(mask_E[:, None] & mask_E[None, :], gram_ExE, 0.0)
   alone_E = linear_E - own_share * jnp.diagonal(gram_ExE)
 
-  def pick(_: Array, chosen_E: Array) -> Array:
+  def pick(index: Array, chosen_E: Array) -> Array:
     gain_E = alone_E - _product(gram_ExE, chosen_E.astype(jnp.float32))
-    return _add(chosen_E, mask_E, gain_E, tolerance)[0]
+    open_E = mask_E & (index < size)
+    return _add(chosen_E, open_E, gain_E, tolerance)[0]
 
-  return jax.lax.fori_loop(0, size, pick, jnp.zeros_like(mask_E))
+  trips = len(mask_E) if most is None else most
+  return jax.lax.fori_loop(0, trips, pick, jnp.zeros_like(mask_E))
 
 
 def _add(

@@ -5,11 +5,9 @@ One forward and one backward pass give every layer's inputs and cotangents
 the weighted gradient are products of them. No second pass is made.
 """
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flax import traverse_util
-import flax.struct
 import jax
 import jax.numpy as jnp
 
@@ -18,6 +16,7 @@ from jaxcurate.ops import gram, segments
 from jaxcurate.ops.factors import Factors, Matrix, Vector
 from jaxcurate.ops.vocabulary_factors import Head, Lookups
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.factored_gradients import FactoredGradients, flat
 from jaxcurate.types import Batch, Network, Params
 
 Path = tuple[str, ...]
@@ -33,50 +32,6 @@ class Taps(NamedTuple):
 
   encoder: dict[str, Any]
   decoder: dict[str, Any]
-
-
-@flax.struct.dataclass
-class FactoredGradients:
-  """`types.ExampleGradients` of E examples.
-
-  Attributes:
-    parts: path of a parameter, with slashes -> its factors.
-    unit: [] float32: what the gradients of the examples' summed losses are
-      multiplied by, so that their mean is the step's gradient.
-  """
-
-  parts: Mapping[str, Any]
-  unit: jax.Array
-
-  def products(
-    self, directions: Sequence[Params], scale: Params | None = None
-  ) -> gram.Products:
-    """The Gram matrix and inner products with directions in one go."""
-    scales = None if scale is None else _flat(scale)
-    ways = [_flat(direction) for direction in directions]
-    found = [
-      part.products(
-        None if scales is None else scales[name], [way[name] for way in ways]
-      )
-      for name, part in self.parts.items()
-    ]
-    total = jax.tree.map(lambda *leaves: sum(leaves[1:], leaves[0]), *found)
-    return gram.Products(total.gram * self.unit**2, total.dots * self.unit)
-
-  def dot(self, direction: Params) -> jax.Array:
-    """[E] float32, <g_e, direction>."""
-    return self.products([direction]).dots[0]
-
-  def gram(self, scale: Params | None = None) -> jax.Array:
-    """[E, E] float32, <g_i, scale * g_j>; None: all ones."""
-    return self.products([], scale).gram
-
-  def weighted_sum(self, weights_E: jax.Array) -> Params:
-    """The gradient of the weighted sum of the examples' losses, float32."""
-    sums = {
-      name: part.weighted_sum(weights_E) for name, part in self.parts.items()
-    }
-    return traverse_util.unflatten_dict(sums, sep='/')
 
 
 def make_taps(network: Network, params: Params, batch: Batch) -> Taps:
@@ -198,7 +153,7 @@ def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
     case 'kernel' | 'lora_a' | 'lora_b':
       return Matrix(by_row(own.inputs), by_row(own.cotangents), members)
     case 'embedding':
-      size = _flat(params)['/'.join(path)].shape[0]
+      size = flat(params)['/'.join(path)].shape[0]
       tokens = own.inputs.astype(jnp.int32)
       return Lookups(tokens, own.cotangents, members, size)
     case 'scale' | 'bias':
@@ -269,7 +224,3 @@ def _head_path(network: Network, params: Params) -> Path | None:
       ' per-example gradients'
     )
   return used[0] if used else None
-
-
-def _flat(params: Params) -> dict[str, Any]:
-  return traverse_util.flatten_dict(params, sep='/')

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxcurate.models import taps as taps_lib
 from jaxcurate.train import example_gradients, losses, microbatches
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.factored_gradients import weighted_gradient
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
@@ -65,9 +66,7 @@ def make_gradient_fn(
   chunk_tokens: int | None,
   reference: Network | None = None,
 ) -> Callable[..., Gradients]:
-  """The function (state, batch, dropout key or None, reference's parameters).
-
-  It returns the `Gradients`.
+  """(state, batch, dropout key or None, reference's params) -> Gradients.
 
   Args:
     network: the network.
@@ -221,7 +220,9 @@ def make_gradient_fn(
       )
     weights_BxT = losses.on_tokens(weighed.weights, batch, max_segments)
     _, sums = losses.weighted_loss(targets, weights_BxT)
-    gradients = own.weighted_sum(weighed.weights)
+    gradients = weighted_gradient(
+      own, weighed.weights, max_segments, weighting.most_kept
+    )
     return Gradients(
       gradients, sums, signals.mask_E, targets.nonfinite, weighed
     )

@@ -154,6 +154,8 @@ class Weighting(NamedTuple):
     needs: names of the signals `update` reads.
     anchor_needs: names of the signals `refresh` reads.
     batch_coupled: True when a weight depends on other rows of the batch.
+    most_kept: number of examples E -> most of them that usually have a weight
+      above 0: the step is then fast, and right for more of them too. None: E.
   """
 
   init: Callable[[TrainingShapes], State]
@@ -163,3 +165,4 @@ class Weighting(NamedTuple):
   needs: frozenset[str] = frozenset()
   anchor_needs: frozenset[str] = frozenset()
   batch_coupled: bool = False
+  most_kept: Callable[[int], int] | None = None

@@ -29,7 +29,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.ops import bounded_nnls, subset_filters, update_matching
-from jaxcurate.ops.keep_top import share_count
+from jaxcurate.ops.keep_top import most_kept, share_count
 from jaxcurate.types import Signals, State, Weighting
 from jaxcurate.weightings import target_gradient
 
@@ -90,6 +90,7 @@ def make(
       f' {iterations}; expected at least 0, 0 and 1'
     )
   update_matching.check(curvature=curvature, scale=target_scale)
+  most = most_kept(keep)
 
   def choose(
     found: update_matching.UpdateMatch,
@@ -103,13 +104,14 @@ def make(
     if filter == 'topk':
       chosen_E = subset_filters.topk(*given, ridge=absolute_ridge)
     elif filter == 'greats':
-      chosen_E = subset_filters.greats(*given)
+      chosen_E = subset_filters.greats(*given, most=most(len(mask_E)))
     else:
       chosen_E, _ = subset_filters.greedy(
         *given,
         ridge=absolute_ridge,
         upper=max_weight,
         iterations=-(-iterations // 10),
+        most=most(len(mask_E)),
       )
     return jnp.where(size >= jnp.sum(mask_E), mask_E, chosen_E)
 
@@ -185,4 +187,5 @@ def make(
     needs=frozenset(needs),
     anchor_needs=frozenset({'mean_gradient'}),
     batch_coupled=True,
+    most_kept=most,
   )

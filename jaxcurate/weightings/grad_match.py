@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.ops import bounded_nnls, subset_filters
-from jaxcurate.ops.keep_top import share_count
+from jaxcurate.ops.keep_top import most_kept, share_count
 from jaxcurate.types import Signals, State, Weighting
 from jaxcurate.weightings import target_gradient
 
@@ -48,6 +48,7 @@ def make(
   target_gradient.check(
     keep=keep, refresh_interval=refresh_interval, target_decay=target_decay
   )
+  most = most_kept(keep)
   if ridge < 0 or iterations < 1:
     raise ValueError(
       f'ridge is {ridge} and iterations {iterations}; expected at least 0 and 1'
@@ -73,6 +74,7 @@ def make(
       tolerance=TOLERANCE,
       iterations=-(-iterations // 10),
       by_length=False,
+      most=most(len(mask_E)),
     )
     solved_E = bounded_nnls.solve(
       gram_ExE,
@@ -104,4 +106,5 @@ def make(
     needs=frozenset({'gradients'}),
     anchor_needs=frozenset({'mean_gradient'}),
     batch_coupled=True,
+    most_kept=most,
   )

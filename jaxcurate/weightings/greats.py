@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.ops import subset_filters
-from jaxcurate.ops.keep_top import share_count
+from jaxcurate.ops.keep_top import most_kept, share_count
 from jaxcurate.types import Signals, State, Weighting
 from jaxcurate.weightings import target_gradient
 
@@ -46,6 +46,7 @@ def make(
   target_gradient.check(
     keep=keep, refresh_interval=refresh_interval, target_decay=target_decay
   )
+  most = most_kept(keep)
   if learning_rate is not None and learning_rate <= 0:
     raise ValueError(
       f'learning_rate is {learning_rate}, expected above 0 or None'
@@ -72,6 +73,7 @@ def make(
       size,
       own_share=0.0,
       tolerance=-jnp.inf,
+      most=most(len(mask_E)),
     )
     return target_gradient.finish(
       chosen_E.astype(jnp.float32),
@@ -93,4 +95,5 @@ def make(
     needs=frozenset(needs),
     anchor_needs=frozenset({'mean_gradient'}),
     batch_coupled=True,
+    most_kept=most,
   )

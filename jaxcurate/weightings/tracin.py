@@ -9,7 +9,7 @@ the same for all examples of a step and changes no choice.
 import jax
 import jax.numpy as jnp
 
-from jaxcurate.ops.keep_top import keep_top, share_count
+from jaxcurate.ops.keep_top import keep_top, most_kept, share_count
 from jaxcurate.types import Signals, State, Weighting
 from jaxcurate.weightings import target_gradient
 
@@ -36,6 +36,7 @@ def make(
   target_gradient.check(
     keep=keep, refresh_interval=refresh_interval, target_decay=target_decay
   )
+  most = most_kept(keep)
 
   def update(signals: Signals, state: State) -> tuple[jax.Array, State, dict]:
     mask_E = signals.mask_E
@@ -62,4 +63,5 @@ def make(
     needs=frozenset({'gradients'}),
     anchor_needs=frozenset({'mean_gradient'}),
     batch_coupled=True,
+    most_kept=most,
   )

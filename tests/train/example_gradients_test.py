@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcurate.models import decoder, t5
-from jaxcurate.ops import segments
+from jaxcurate.ops import flops, segments
 from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.train import adapters, forward, optimizers
 from jaxcurate.train.gradients import make_gradient_fn
@@ -127,9 +127,12 @@ def run(network, params, batch, found, reduction='tokens'):
     accumulate=1,
     chunk_tokens=None,
   )
-  return jax.jit(lambda params: function(
-    TrainState(jnp.int32(0), params, (), None), batch, None
-  ))(params)  # fmt: skip
+  # Counted, then run: traced twice, as the training loop does.
+  def step(params):
+    return function(TrainState(jnp.int32(0), params, (), None), batch, None)
+
+  assert flops.count_flops(step, params) > 0
+  return jax.jit(step)(params)
 
 
 @pytest.mark.parametrize('name', NETWORKS)
