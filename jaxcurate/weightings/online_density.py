@@ -16,9 +16,9 @@ What is ours:
 States are divided by their norm, so `bandwidth`, the width of a cell, is in
 units of that sphere's radius. No data is known when training starts: run some
 steps, read the logged 'distance' (root mean square between the examples of a
-batch) and take 1.3 times that, which gives a density of about 0.45, where the
-paper works; 'density_mean' shows what came of it. Near 1 the sketch sees
-no differences, near 0 it sees only copies.
+batch) and take 1.3 times that. It gives a density of about 0.4, near where the
+paper works; 'density_mean' shows what came of it. Near 1 the sketch sees no
+differences, near 0 it sees only copies.
 """
 
 from collections.abc import Callable
