@@ -271,7 +271,9 @@ def run(
       seed=seed,
       shards=devices.shape['data'],
     )
-    plan = Plan(steps, log_every, eval_every, checkpoint_every, max_checkpoints)
+    plan = Plan(
+      steps, log_every, eval_every, checkpoint_every, max_checkpoints, 0
+    )
     params = driver.run(
       program, plan, [batches], [output], f'{output}/checkpoints'
     ).params

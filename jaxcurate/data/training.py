@@ -162,6 +162,11 @@ class TrainingBatches:
     place = _Place(int(state['epoch']), int(state['block']), int(state['row']))
     self._consumed = self._ahead = place
 
+  def document_id(self, id_hash: int) -> str | None:
+    """Id of the document with this hash, None where there is none."""
+    found = np.flatnonzero(self._part.id_hash == np.uint64(id_hash))
+    return token_part.document_id(self._part, found[0]) if len(found) else None
+
   def close(self) -> None:
     """Stops the background thread; batches made ahead are made again."""
     if self._worker is not None:

@@ -40,6 +40,10 @@ class Batches(Protocol):
     """Goes back to a position."""
     ...
 
+  def document_id(self, id_hash: int) -> str | None:
+    """Id of the document with this hash, where it is known."""
+    ...
+
 
 class Program(NamedTuple):
   """The compiled parts of a run.
@@ -91,7 +95,7 @@ def run(
 
   Raises:
     Interrupted: SIGTERM arrived; everything is saved.
-    UserError: the loss is not finite, the data end too early, or the
+    UserError: too many losses are not finite, the data end too early, or the
       checkpoint does not fit.
   """
   _report_determinism()
@@ -124,7 +128,9 @@ def run(
       )
     )
     stop = stack.enter_context(_sigterm())
-    log = StepLog(plan, checkpoints, writers, totals, bar)
+    log = StepLog(
+      plan, checkpoints, writers, totals, bar, batches[0].document_id
+    )
 
     def save(step: int) -> None:
       log.drain()

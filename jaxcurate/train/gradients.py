@@ -43,14 +43,12 @@ class Gradients(NamedTuple):
     gradients: params-shaped gradient of the summed weighted loss.
     sums: see `losses.weighted_loss`; each [] float32.
     mask_E: [E] bool, real examples of finite loss.
-    nonfinite: [] int32, real examples whose loss is not finite: they weigh 0.
     weighed: the examples' weights.
   """
 
   gradients: Params
   sums: dict[str, jax.Array]
   mask_E: jax.Array
-  nonfinite: jax.Array
   weighed: Weighed
 
 
@@ -164,17 +162,17 @@ def make_gradient_fn(
     total, sums = losses.weighted_loss(
       targets, losses.on_tokens(weights, batch, max_segments)
     )
-    return total, (sums, targets.nonfinite, signals, weighed)
+    return total, (sums, signals, weighed)
 
   gradient_fn = jax.grad(loss_sum, has_aux=True)
 
   def whole(
     state: TrainState, batch: Batch, key: Any, second: Params = None
   ) -> Gradients:
-    gradients, (sums, nonfinite, signals, weighed) = gradient_fn(
+    gradients, (sums, signals, weighed) = gradient_fn(
       state.params, state, second, batch, None, key
     )
-    return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
+    return Gradients(gradients, sums, signals.mask_E, weighed)
 
   def factored(
     state: TrainState, batch: Batch, key: Any, second: Params = None
@@ -223,9 +221,7 @@ def make_gradient_fn(
     gradients = weighted_gradient(
       own, weighed.weights, max_segments, weighting.most_kept
     )
-    return Gradients(
-      gradients, sums, signals.mask_E, targets.nonfinite, weighed
-    )
+    return Gradients(gradients, sums, signals.mask_E, weighed)
 
   def look(
     state: TrainState, second: Params, parts: Batch, keys: Any
@@ -269,19 +265,18 @@ def make_gradient_fn(
         weights = microbatches.split(weights, accumulate)
 
     def add(total: tuple, inputs: tuple) -> tuple:
-      gradients, (sums, nonfinite, signals, _) = gradient_fn(
+      gradients, (sums, signals, _) = gradient_fn(
         state.params, state, second, *inputs
       )
       gradients = jax.tree.map(lambda g: g.astype(jnp.float32), gradients)
-      total = jax.tree.map(jnp.add, total, (gradients, sums, nonfinite))
+      total = jax.tree.map(jnp.add, total, (gradients, sums))
       return total, signals
 
     zeros = (
       jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), state.params),
       {name: jnp.float32(0) for name in losses.SUMS},
-      jnp.int32(0),
     )
-    (gradients, sums, nonfinite), signals_parts = jax.lax.scan(
+    (gradients, sums), signals_parts = jax.lax.scan(
       add, zeros, (parts, weights, keys)
     )
     signals = microbatches.join(signals_parts, max_segments, state)
@@ -289,7 +284,7 @@ def make_gradient_fn(
       # Row-local weights are those of the parts, but the next state and the
       # log must see the whole batch.
       weighed = weigh(signals, state, batch)
-    return Gradients(gradients, sums, signals.mask_E, nonfinite, weighed)
+    return Gradients(gradients, sums, signals.mask_E, weighed)
 
   if 'gradients' not in weighting.needs:
     return whole if accumulate == 1 else in_parts

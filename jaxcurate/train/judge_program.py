@@ -93,13 +93,15 @@ def make_program(
       weighting_state=(),
     )
     known = jnp.any(~jnp.isnan(batch['target']), axis=1)
+    norm = optax.global_norm(gradients)
     read = [a for name, a in batch.items() if name.endswith('segment_ids')]
     return made, {
       'loss': value,
       'weighted_loss': value,
       'examples': jnp.sum(known),
       'tokens': sum((jnp.sum(a > 0) for a in read), jnp.int32(0)),
-      'gradient_norm': optax.global_norm(gradients),
+      'nonfinite': ~(jnp.isfinite(value) & jnp.isfinite(norm)),
+      'gradient_norm': norm,
       'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
     }
 

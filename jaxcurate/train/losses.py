@@ -26,14 +26,12 @@ class Targets(NamedTuple):
     share: how much each counts in the loss.
     nll: their negative log-probabilities, in nats; unmasked.
     penalty: z_loss * log_normaliser^2; unmasked.
-    nonfinite: [] int32, real examples whose loss is not finite.
   """
 
   real: jax.Array
   share: jax.Array
   nll: jax.Array
   penalty: jax.Array
-  nonfinite: jax.Array
 
 
 def targets_of(
@@ -62,13 +60,11 @@ def targets_of(
   share_BxT = real_BxT
   if reduction == 'examples':
     share_BxT = forwards.shares(real_BxT, batch, max_segments)
-  real_E = forwards.example_sums(target_BxT, batch, max_segments) > 0
   return Targets(
     real_BxT,
     share_BxT,
     -outputs.log_prob_BxT,
     z_loss * outputs.log_normaliser_BxT**2,
-    jnp.sum(real_E & ~signals.mask_E),
   )
 
 

@@ -5,8 +5,7 @@ step to work on; each step's loss is checked all the same.
 """
 
 import collections
-from collections.abc import Mapping, Sequence
-import math
+from collections.abc import Callable, Mapping, Sequence
 import time
 from typing import Any, NamedTuple
 
@@ -18,6 +17,7 @@ from jaxcurate.train import evaluation
 from jaxcurate.train.checkpoint import Checkpoints
 from jaxcurate.train.metrics import MetricsWriter
 
+HASH_HALVES = ('nonfinite/high', 'nonfinite/low')  # not logged
 IN_FLIGHT = 2  # steps dispatched before the oldest one's metrics are fetched
 
 
@@ -30,6 +30,8 @@ class Plan(NamedTuple):
     eval_every: besides the last; None = only the last.
     checkpoint_every: besides the last; None = only the last.
     max_checkpoints: checkpoints kept.
+    max_nonfinite: losses and gradients that may be infinite or NaN before the
+      run stops; until then they count as 0.
   """
 
   steps: int
@@ -37,6 +39,7 @@ class Plan(NamedTuple):
   eval_every: int | None = None
   checkpoint_every: int | None = 1000
   max_checkpoints: int = 3
+  max_nonfinite: int = 10
 
   def is_last_or_every(self, step: int, every: int | None) -> bool:
     """Whether `step` is the last or a multiple of `every`."""
@@ -67,8 +70,22 @@ class StepLog:
     writers: Sequence[MetricsWriter],
     totals: Totals,
     bar: Any,
+    document_id: Callable[[int], str | None] = lambda id_hash: None,
   ):
+    """Logs the steps after those in `totals`.
+
+    Args:
+      plan: when to log, and when to stop.
+      checkpoints: named in errors.
+      writers: one per member.
+      totals: sums so far.
+      bar: the progress bar.
+      document_id: id hash -> id, for errors.
+    """
     self.totals = totals
+    self._document_id = document_id
+    self._nonfinite = np.zeros(len(writers), np.int64)
+    self._named: list[str] = []
     self._plan, self._checkpoints = plan, checkpoints
     self._writers, self._bar = writers, bar
     self._pending = collections.deque()
@@ -94,6 +111,8 @@ class StepLog:
       for name, value in jax.device_get(device_metrics).items()
     }
     self._check_finite(step, metrics)
+    for half in HASH_HALVES:
+      metrics.pop(half, None)
     now = time.perf_counter()
     old = self.totals
     self.totals = Totals(
@@ -153,20 +172,35 @@ class StepLog:
     self._clock = time.perf_counter()
 
   def _check_finite(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
-    for name in ('loss', 'weighted_loss', 'gradient_norm'):
-      for member, value in enumerate(metrics[name]):
-        if not math.isfinite(value):
-          saved = self._checkpoints.latest_step()
-          kept = (
-            f'the checkpoint of step {saved} is kept'
-            if saved is not None
-            else 'no checkpoint was made'
-          )
-          of_member = f' of member {member}' if len(self._writers) > 1 else ''
-          raise UserError(
-            f'step {step}: {name}{of_member} is {value}; {kept}; lower the'
-            ' learning rate or clip the gradients (clip_norm)'
-          )
+    found = metrics['nonfinite']
+    if not found.any():
+      return
+    self._nonfinite += found
+    if HASH_HALVES[0] in metrics:
+      high, low = (metrics[name].astype(np.uint64) for name in HASH_HALVES)
+      for value in (high << np.uint64(32) | low)[found > 0].tolist():
+        name = self._document_id(value)
+        if name is not None and name not in self._named:
+          self._named.append(name)
+    member = int(np.argmax(self._nonfinite))
+    total = int(self._nonfinite[member])
+    if total <= self._plan.max_nonfinite:
+      return
+    saved = self._checkpoints.latest_step()
+    kept = (
+      f'the checkpoint of step {saved} is kept'
+      if saved is not None
+      else 'no checkpoint was made'
+    )
+    of_member = f' of member {member}' if len(self._writers) > 1 else ''
+    documents = ', '.join(map(repr, self._named[:3]))
+    raise UserError(
+      f'step {step}: {total} losses or gradients{of_member} were infinite or'
+      f' NaN, {self._plan.max_nonfinite} may be'
+      + (f' (documents {documents}, ...)' if documents else '')
+      + f'; {kept}; lower the learning rate, clip the gradients (clip_norm),'
+      ' or take such documents out'
+    )
 
 
 def _added(total: list[int], more: np.ndarray) -> list[int]:

@@ -66,10 +66,11 @@ def make_train_step(
   Returns:
     The step. Metrics are scalars: loss (mean nats per target token, weights
     aside), weighted_loss, examples, nonfinite (examples that counted nowhere
-    because their loss is not finite), tokens (inputs and targets of this
-    batch), gradient_norm, learning_rate, weights/mean, /std, /min and /max
-    over real examples (or targets), and the weighting's own info under
-    weights/.
+    because their loss is not finite, and 1 if the gradient was not and counted
+    as 0), nonfinite/high and /low (the first such document's id hash, where
+    the batch has it), tokens (inputs and targets of this batch),
+    gradient_norm, learning_rate, weights/mean, /std, /min and /max over real
+    examples (or targets), and the weighting's own info under weights/.
   """
   gradient_fn = make_gradient_fn(
     network,
@@ -102,9 +103,11 @@ def make_train_step(
     norm = optax.global_norm(result.gradients) / divisor
     # Every update waits for all gradients, by way of the norm: otherwise XLA
     # would copy the parameters, lest it overwrites some that are still read.
-    scale = jnp.where(norm >= 0, 1 / divisor, jnp.nan)
+    finite = jnp.isfinite(norm)
     gradients = jax.tree.map(
-      lambda g, p: (g * scale).astype(p.dtype), result.gradients, state.params
+      lambda g, p: jnp.where(finite, g / divisor, 0.0).astype(p.dtype),
+      result.gradients,
+      state.params,
     )
     updates, opt_state = optimizer.update(
       gradients, state.opt_state, state.params
@@ -121,7 +124,8 @@ def make_train_step(
       )
     metrics = {
       **_metrics(result, divisor, batch),
-      'gradient_norm': norm,
+      **_nonfinite(result.mask_E, batch, max_segments, finite),
+      'gradient_norm': jnp.where(finite, norm, 0.0),
       'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
     }
     return new_state, metrics
@@ -142,7 +146,6 @@ def _metrics(
     'loss': sums['nll'] / jnp.maximum(sums['count'], 1.0),
     'weighted_loss': sums['weighted_nll'] / divisor,
     'examples': jnp.sum(result.mask_E),
-    'nonfinite': result.nonfinite,
     'tokens': jnp.sum(batch.get('encoder_segment_ids', 0) > 0)
     + jnp.sum(forwards.loss_weights(batch) > 0),
     'weights/mean': mean,
@@ -152,3 +155,18 @@ def _metrics(
     'weights/max': jnp.max(weights),
     **{f'weights/{k}': v for k, v in result.weighed.info.items()},
   }
+
+
+def _nonfinite(
+  mask_E: jax.Array, batch: Batch, max_segments: int, finite: jax.Array
+) -> dict[str, jax.Array]:
+  """How many, and the halves of the first one's id hash (0: not known)."""
+  targets_BxT = forwards.loss_weights(batch)
+  real_E = forwards.example_sums(targets_BxT, batch, max_segments) > 0
+  bad_E = real_E & ~mask_E
+  found = {'nonfinite': jnp.sum(bad_E) + ~finite}
+  if 'document_id_hash' in batch:
+    halves_Ex2 = jnp.reshape(batch['document_id_hash'], (-1, 2))
+    first = jnp.where(bad_E[:, None], halves_Ex2, 0)[jnp.argmax(bad_E)]
+    found |= {'nonfinite/high': first[0], 'nonfinite/low': first[1]}
+  return found

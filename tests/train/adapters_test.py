@@ -43,6 +43,9 @@ class Stream:
   def restore(self, state):
     self.rows.restore(state)
 
+  def document_id(self, id_hash):
+    return f'document {id_hash}'
+
 
 def states(network, params, batch, key=None):
   tokens, ids = batch['decoder_input_tokens'], batch['decoder_segment_ids']

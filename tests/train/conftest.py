@@ -117,6 +117,9 @@ class Stream:
   def restore(self, state):
     self.position = state['position']
 
+  def document_id(self, id_hash):
+    return f'document {id_hash}'
+
 
 @pytest.fixture(scope='session')
 def tiny():

@@ -127,6 +127,7 @@ def run(network, params, batch, found, reduction='tokens'):
     accumulate=1,
     chunk_tokens=None,
   )
+
   # Counted, then run: traced twice, as the training loop does.
   def step(params):
     return function(TrainState(jnp.int32(0), params, (), None), batch, None)

@@ -17,7 +17,7 @@ def test_plan_by_hand():
   assert last == [13]
 
 
-def step_metrics(losses):
+def step_metrics(losses, nonfinite=(0, 0)):
   members = len(losses)
   return {
     'loss': np.array(losses, np.float32),
@@ -25,6 +25,7 @@ def step_metrics(losses):
     'gradient_norm': np.ones(members, np.float32),
     'tokens': np.arange(1, members + 1) * 100,
     'examples': np.full(members, 4),
+    'nonfinite': np.array(nonfinite),
   }
 
 
@@ -37,7 +38,9 @@ def make_log(tmp_path):
   def make(totals=None):
     totals = totals or Totals.begin(2)
     plan = Plan(25, log_every=10)
-    return StepLog(plan, checkpoints, writers, totals, bar)
+    return StepLog(
+      plan, checkpoints, writers, totals, bar, lambda number: f'doc {number}'
+    )
 
   yield make
   for writer in writers:
@@ -86,10 +89,19 @@ def test_metrics_are_fetched_late(make_log, tmp_path):
   assert [line['step'] for line in lines(tmp_path / '0')] == [1]
 
 
-def test_the_step_and_member_that_diverged_are_named(make_log):
+def test_a_run_bears_some_losses_that_are_not_finite(make_log, tmp_path):
   log = make_log()
-  log.add(4, step_metrics([2.0, float('nan')]), 0.0)
+  one = {'nonfinite/high': np.array([0, 1]), 'nonfinite/low': np.array([0, 2])}
+  for step in range(1, 11):
+    log.add(step, step_metrics([2.0, 3.0], [0, 1]) | one, 0.0)
+  log.drain()
+  first, last = lines(tmp_path / '1')
+  assert (first['step'], last['step'], last['nonfinite']) == (1, 10, 1)
+  assert not any(name.startswith('nonfinite/') for name in last)
+  log.add(11, step_metrics([2.0, 3.0], [0, 1]) | one, 0.0)
   with pytest.raises(UserError) as caught:
     log.drain()
-  assert str(caught.value).startswith('step 4: loss of member 1 is nan')
-  assert 'no checkpoint was made' in str(caught.value)
+  assert str(caught.value).startswith(
+    'step 11: 11 losses or gradients of member 1 were infinite or NaN, 10 may'
+    f" be (documents 'doc {2**32 + 2}', ...); no checkpoint was made; lower"
+  )

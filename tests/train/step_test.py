@@ -227,3 +227,34 @@ def test_wrong_requests_are_refused(tiny):
   short = BY_INDEX._replace(update=lambda signals, s: (jnp.ones(3), s, {}))
   with pytest.raises(ValueError, match=r'shape \(3,\), expected \(16,\) for'):
     one_step(network, short, batch)
+
+
+def test_an_example_whose_loss_is_not_finite_counts_nowhere(tiny):
+  network, batch = tiny.make_network(), tiny.make_batch(8)
+  batch['document_id_hash'] = np.zeros((8, S, 2), np.uint32)
+  batch['document_id_hash'][1, 1] = 7, 9
+  odd = batch['decoder_segment_ids'][1] == 2  # examples 2 and 3 share row 1
+  without = dict(batch)
+  without['decoder_loss_weights'] = np.where(
+    (np.arange(8) == 1)[:, None] & odd, 0, batch['decoder_loss_weights']
+  ).astype(np.float32)
+
+  def spoiled(params, *inputs, **keys):
+    states = network.decode(params, *inputs, **keys)
+    bad = (jnp.arange(8) == 1)[:, None] & odd
+    return states + jnp.where(bad, jnp.inf, 0.0)[..., None]
+
+  state, metrics = one_step(
+    network._replace(decode=spoiled), uniform.make(), batch
+  )
+  expected, alone = one_step(network, uniform.make(), without)
+  assert int(metrics['nonfinite']) == 2  # its gradient is 0 * inf, and counts 0
+  assert (int(metrics['nonfinite/high']), int(metrics['nonfinite/low'])) == (
+    7,
+    9,
+  )
+  assert int(metrics['examples']) == int(alone['examples'])
+  np.testing.assert_allclose(metrics['loss'], alone['loss'], rtol=1e-6)
+  assert float(metrics['gradient_norm']) == 0.0
+  assert_close(state.params, jax.jit(network.init)(jax.random.key(0)), 1e-7)
+  assert all(np.isfinite(x).all() for x in jax.tree.leaves(expected.params))
