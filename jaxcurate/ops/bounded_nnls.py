@@ -142,12 +142,16 @@ def largest_eigenvalue(gram_ExE: Float[Array, 'E E']) -> Float[Array, '']:
   >>> round(float(largest_eigenvalue(jnp.diag(jnp.array([3.0, 1.0])))), 4)
   3.0
   """
-  log_bound = jnp.float32(0)
-  for level in range(SQUARINGS + 1):
-    trace = jnp.trace(gram_ExE)
-    trace = jnp.where(trace > 0, trace, 1.0)
-    log_bound += jnp.log(trace) / 2**level
-    gram_ExE = gram_ExE / trace
-    if level < SQUARINGS:
-      gram_ExE = jnp.dot(gram_ExE, gram_ExE, precision=HIGHEST)
-  return jnp.where(jnp.trace(gram_ExE) > 0, jnp.exp(log_bound), 0.0)
+  trace = jnp.trace(gram_ExE)
+  safe = jnp.where(trace > 0, trace, 1.0)
+
+  def square(level: Array, carry: tuple) -> tuple:
+    power_ExE, log_bound = carry
+    power_ExE = jnp.dot(power_ExE, power_ExE, precision=HIGHEST)
+    # Not 0: a matrix of trace 1 has an eigenvalue of at least 1 / E.
+    size = jnp.where(trace > 0, jnp.trace(power_ExE), 1.0)
+    return power_ExE / size, log_bound + jnp.log(size) / 2.0 ** (level + 1)
+
+  first = (gram_ExE / safe, jnp.log(safe))
+  _, log_bound = jax.lax.fori_loop(0, SQUARINGS, square, first)
+  return jnp.where(trace > 0, jnp.exp(log_bound), 0.0)

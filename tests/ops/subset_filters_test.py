@@ -55,18 +55,26 @@ def slow_greats(gram, linear, size, own_share, tolerance):
 def test_by_hand():
   gram, linear = problem()  # b = 6, 6, 1, -3
   everyone = jnp.ones(4, bool)
+
+  @jax.jit
+  def every(gram, linear):
+    given = gram, linear, everyone
+    return (
+      subset_filters.topk(*given, 4),
+      subset_filters.greedy(*given, 4, iterations=100),
+      subset_filters.greats(*given, 2),
+      subset_filters.greats(*given, 4),
+      subset_filters.greats(*given, 4, tolerance=-np.inf),
+    )
+
+  aligned, (picked, weights), two, four, forced = every(gram, linear)
   # b / |g| = 3, 3, 1, negative: the harmful one never.
-  assert chosen(subset_filters.topk(gram, linear, everyone, 4)) == [0, 1, 2]
+  assert chosen(aligned) == [0, 1, 2]
   # Once a copy carries weight 3/2, the other has nothing left to bring.
-  picked, weights = subset_filters.greedy(
-    gram, linear, everyone, 4, iterations=100
-  )
   assert chosen(picked) == [0, 2]
   np.testing.assert_allclose(weights, [1.5, 0, 1, 0], atol=1e-5)
   # Gains 4, 4, 1/2, then 0 for the copy with unit weights.
-  assert chosen(subset_filters.greats(gram, linear, everyone, 2)) == [0, 2]
-  assert chosen(subset_filters.greats(gram, linear, everyone, 4)) == [0, 2]
-  forced = subset_filters.greats(gram, linear, everyone, 4, tolerance=-np.inf)
+  assert chosen(two) == chosen(four) == [0, 2]
   assert chosen(forced) == [0, 1, 2, 3]
 
 

@@ -96,24 +96,24 @@ def test_by_hand():
     updates=jnp.int32(1),
   )
   both = jnp.ones(2, bool)
-  found = update_matching.match(
-    gradients, jnp.array([5.0]), both, jnp.int32(1), known, scale=10.0
-  )
+  some = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.5, 0.5]])
+
+  @jax.jit
+  def fast():
+    given = gradients, jnp.array([5.0]), both, 1, known
+    pair = [update_matching.match(*given, scale=s) for s in (10.0, None)]
+    misfit = jax.vmap(update_matching.misfit, (None, 0))
+    return [(found, misfit(found, some)) for found in pair]
+
+  (found, misfit), (matched, matched_misfit) = fast()
   np.testing.assert_allclose(found.gram_ExE, [[0.5, 1.5], [1.5, 4.5]])
   np.testing.assert_allclose(found.linear_E, [-0.5, -1.5])
   # u(0) = 2 lies 1 from u* = 1; u(1, 0) = 3 lies 2 from it.
-  misfit = update_matching.misfit
-  np.testing.assert_allclose(misfit(found, jnp.zeros(2)), 1.0, rtol=1e-6)
-  np.testing.assert_allclose(
-    misfit(found, jnp.array([1.0, 0.0])), 4.0, rtol=1e-6
-  )
+  np.testing.assert_allclose(misfit[:2], [1.0, 4.0], rtol=1e-6)
   # Norm matching: uniform weights give u = 2 + 2 = 4 = u*.
-  found = update_matching.match(
-    gradients, jnp.array([5.0]), both, jnp.int32(1), known
-  )
-  np.testing.assert_allclose(found.target_square, 16 / 2, rtol=1e-6)
-  np.testing.assert_allclose(misfit(found, jnp.full(2, 0.5)), 0.0, atol=1e-6)
-  np.testing.assert_allclose(found.linear_E, [1.0, 3.0], rtol=1e-6)
+  np.testing.assert_allclose(matched.target_square, 16 / 2, rtol=1e-6)
+  np.testing.assert_allclose(matched_misfit[2], 0.0, atol=1e-6)
+  np.testing.assert_allclose(matched.linear_E, [1.0, 3.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize('aware, curvature, scale', CASES)
@@ -135,7 +135,7 @@ def test_against_the_updates_themselves(aware, curvature, scale):
       scale=scale,
     )
     both = update_matching.misfit, update_matching.cosine
-    return found, [jax.vmap(lambda w, f=f: f(found, w))(weights) for f in both]
+    return found, [jax.vmap(f, (None, 0))(found, weights) for f in both]
 
   found, (misfit, cosine) = fast(gradients, target, known, jnp.float32(weights))
   assert bool(found.valid)
@@ -161,28 +161,34 @@ def test_against_the_updates_themselves(aware, curvature, scale):
 
 def test_zero_and_broken_inputs_are_not_valid_and_finite():
   gradients, target, known, mask = setting()
-  match = jax.jit(
-    lambda g, t: update_matching.match(g, t, jnp.asarray(mask), SIZE, known)
-  )
+
+  @jax.jit
+  def match(gradients, target):
+    some = jnp.asarray(mask)
+    found = update_matching.match(gradients, target, some, SIZE, known)
+    return (
+      found,
+      update_matching.misfit(found, some * 1.0),
+      update_matching.cosine(found, some * 1.0),
+    )
+
   zero = jax.tree.map(jnp.zeros_like, target)
   broken = DenseGradients(
     {**gradients.gradients, 'a': gradients.gradients['a'].at[0].set(jnp.nan)}
   )
-  for found in (
+  for found, misfit, cosine in (
     match(gradients, zero),
     match(gradients, {**target, 'a': target['a'].at[0].set(jnp.inf)}),
     match(broken, target),
   ):
     assert not bool(found.valid)
     assert all(np.isfinite(x).all() for x in found)
-    some = jnp.asarray(mask, jnp.float32)
-    assert np.isfinite(update_matching.misfit(found, some))
-    assert np.isfinite(update_matching.cosine(found, some))
+    assert np.isfinite(misfit) and np.isfinite(cosine)
   # Masked examples may be anything.
   hidden = DenseGradients(
     {**gradients.gradients, 'a': gradients.gradients['a'].at[2].set(jnp.nan)}
   )
-  assert bool(match(hidden, target).valid)
+  assert bool(match(hidden, target)[0].valid)
 
 
 def test_bad_settings_are_refused():
