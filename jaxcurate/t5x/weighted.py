@@ -93,7 +93,18 @@ class Weighted(models.BaseTransformerModel):
     return flax_core.freeze(variables)
 
   def initial_rule(self, params: Params, batch: Batch) -> State:
-    """State of the weighting before the first step; only shapes are read."""
+    """State of the weighting before the first step; only shapes are read.
+
+    Raises:
+      ValueError: the batch has not what the weighting reads of documents.
+    """
+    for name in self.weighting.needs & {'domain', 'score'}:
+      if f'document_{name}' not in batch:
+        raise ValueError(
+          f"the weighting reads the {name} of documents, and T5X's batches have"
+          f' none; a feature converter of yours must add document_{name}, one'
+          ' per row and example [B, max_segments]'
+        )
     _, states = jax.eval_shape(self.look, params, batch)
     width = states['decoder'].shape[-1]
     return self.weighting.init(
@@ -108,12 +119,14 @@ class Weighted(models.BaseTransformerModel):
     Raises:
       ValueError: the network has no module of a name in `norms`.
     """
-    caught = {}
+    seen, caught = set(), {}
 
     def catch(call: Callable, args: Any, kwargs: Any, context: Any) -> Any:
-      output = call(*args, **kwargs)
+      output, name = call(*args, **kwargs), context.module.name
       if context.method_name == '__call__':
-        caught[context.module.name] = output
+        seen.add(name)
+        if name in self.norms.values():
+          caught[name] = output
       return output
 
     with nn.intercept_methods(catch):
@@ -122,7 +135,7 @@ class Weighted(models.BaseTransformerModel):
     if missing:
       raise ValueError(
         f'the network has no module named {sorted(missing)}, whose output are'
-        f' the last states; it has {sorted(name for name in caught if name)}'
+        f' the last states; it has {sorted(name for name in seen if name)}'
       )
     return logits, {side: caught[name] for side, name in self.norms.items()}
 

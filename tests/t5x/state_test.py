@@ -1,0 +1,106 @@
+"""The weighting's state as named arrays, and weights of a batch."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcurate.t5x import state
+from jaxcurate.types import Signals, Weighting
+from jaxcurate.weightings import adapt, greats, uniform
+
+
+def test_any_state_survives_the_naming():
+  rule = {
+    'sums': (jnp.arange(2.0), jnp.int32(3)),
+    'nested': {'flag': jnp.array([True, False])},
+    'nothing': {},
+  }
+  kept = state.pack(rule, refreshes=4, nonfinite=5)
+  assert set(kept) == {
+    'refreshes', 'nonfinite', 'rule.sums.0', 'rule.sums.1', 'rule.nested.flag'
+  }  # fmt: skip
+  assert (int(kept['refreshes']), int(kept['nonfinite'])) == (4, 5)
+  again = state.unpack(kept, jax.eval_shape(lambda: rule))
+  assert jax.tree.structure(again) == jax.tree.structure(rule)
+  jax.tree.map(np.testing.assert_array_equal, again, rule)
+  assert not any('/' in name for name in kept)  # names of files
+
+
+def test_states_of_one_array_and_of_none():
+  for rule in (jnp.arange(3), {}, ()):
+    kept = state.pack(rule)
+    again = state.unpack(kept, rule)
+    assert jax.tree.structure(again) == jax.tree.structure(rule)
+    jax.tree.map(np.testing.assert_array_equal, again, rule)
+
+
+BATCH = {
+  'decoder_target_tokens': jnp.ones((2, 3), jnp.int32),
+  'decoder_segment_ids': jnp.array([[1, 2, 2], [1, 0, 0]]),
+}
+SIGNALS = Signals(
+  mask_E=jnp.array([True, False, True, False]), step=jnp.int32(1)
+)
+
+
+def weigh(weights):
+  rule = Weighting(
+    init=lambda shapes: (), update=lambda signals, s: (weights, s, {'a': 1.0})
+  )
+  return state.weigh(rule, SIGNALS, (), BATCH, None)
+
+
+def test_masked_examples_weigh_nothing():
+  weighed = weigh(jnp.array([0.5, jnp.nan, 2.0, 7.0]))
+  np.testing.assert_array_equal(weighed.weights, [0.5, 0, 2, 0])
+  found = state.weight_metrics(weighed, SIGNALS, BATCH)
+  assert {name: float(value) for name, value in found.items()} == {
+    'weights/mean': 1.25,
+    'weights/std': 0.75,
+    'weights/min': 0.5,
+    'weights/max': 2.0,
+    'weights/a': 1.0,
+  }
+
+
+def test_masked_examples_targets_weigh_nothing():
+  weighed = weigh(jnp.array([[0.5, jnp.nan, 9.0], [2.0, 7.0, 7.0]]))
+  np.testing.assert_array_equal(weighed.weights, [[0.5, 0, 0], [2, 0, 0]])
+
+
+def test_weights_of_another_shape_are_refused():
+  with pytest.raises(ValueError, match=r'\(3,\), expected \(4,\).*\(2, 3\)'):
+    weigh(jnp.ones(3))
+
+
+def test_weights_reach_their_targets():
+  on_tokens = state.on_tokens(jnp.array([1.0, 2.0, 3.0, 4.0]), BATCH)
+  np.testing.assert_array_equal(on_tokens, [[1, 2, 2], [3, 0, 0]])
+
+
+def test_parts_fill_the_whole():
+  def signals(rows):
+    count = len(rows)
+    return Signals(
+      mask_E=jnp.ones(2 * count, bool),
+      step=jnp.int32(3),
+      loss_E=jnp.repeat(jnp.array(rows, jnp.float32), 2),
+      token_loss_BxT=jnp.tile(jnp.array(rows, jnp.float32)[:, None], (1, 3)),
+    )
+
+  whole = jax.tree.map(jnp.zeros_like, vars(signals([0, 0, 0, 0])))
+  for row, part in ((0, [1, 2]), (2, [3, 4])):
+    whole = state.fill(whole, signals(part), jnp.int32(row), 2)
+  jax.tree.map(
+    np.testing.assert_array_equal, whole, vars(signals([1, 2, 3, 4]))
+  )
+
+
+def test_needs_that_t5x_cannot_meet_are_named():
+  state.check(uniform.make(), has_encoder=False)
+  state.check(adapt.make(states='encoder'), has_encoder=True)
+  with pytest.raises(ValueError, match=r"'gradients'.*jaxcurate train"):
+    state.check(greats.make(), has_encoder=True)
+  with pytest.raises(ValueError, match="states = 'decoder'"):
+    state.check(adapt.make(states='encoder'), has_encoder=False)
