@@ -41,6 +41,23 @@ def documents():
 
 
 @pytest.fixture(scope='session')
+def tiny_decoder(small_vocabulary, tmp_path_factory):
+  """A Hugging Face folder of a random decoder that compiles in a moment."""
+  import jax
+
+  from jaxcurate.models import decoder, load
+
+  config = decoder.DecoderConfig(
+    vocab_size=800, embed_dim=16, num_heads=2, num_kv_heads=1, head_dim=8,
+    mlp_dim=32, num_layers=1, max_length=128, tied_head=True,
+  )  # fmt: skip
+  folder = tmp_path_factory.mktemp('decoder') / 'base'
+  params = decoder.make_network(config).init(jax.random.key(0))
+  load.export_huggingface(folder, params, config, str(small_vocabulary))
+  return folder
+
+
+@pytest.fixture(scope='session')
 def corpus(documents, tmp_path_factory):
   """The documents as one JSON Lines file."""
   path = tmp_path_factory.mktemp('corpus') / 'docs.jsonl'
@@ -54,6 +71,7 @@ def instructions(documents, tmp_path_factory):
   rows = [
     {
       'id': f'ask{i}',
+      'domain': row['domain'],
       'instruction': ' '.join(row['text'].split()[:4]),
       'input': '' if i % 2 else 'no',
       'output': ' '.join(row['text'].split()[4 : 6 + i % 5]),

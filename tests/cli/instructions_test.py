@@ -16,8 +16,9 @@ from jaxcurate.io import tables
 def base(tiny_model, instructions):
   """Arguments of a cheap run, without output."""
   return (
-    'train', '--weighting=uniform', '--turns', '--gin_file=runs/tune.gin',
+    'train', '--weighting=adapt', '--turns', '--gin_file=runs/tune.gin',
     f'--model={tiny_model}', f'--input={instructions}', '--steps=2',
+    f'--anchors={instructions}', '--gin.train.run.refresh_epochs=0.5',
     '--schedule_steps=2', '--mesh=data=8',
     '--gin.train.run.rows_per_batch=8', '--gin.train.run.encoder_length=32',
     '--gin.train.run.max_segments=2', '--gin.train.run.log_every=1',
@@ -46,8 +47,9 @@ def test_answers_are_learnt_and_held_out(tuned, instructions, small_vocabulary):
     [answer] = words.encode_batch([rows[name]['output']])
     assert tokens == min(len(answer) + 1, 12)
   lines = (tuned / 'metrics.jsonl').read_text().splitlines()
-  losses = [row['loss'] for row in map(json.loads, lines) if 'loss' in row]
-  assert len(losses) == 2 and np.isfinite(losses).all()
+  logged = [row for row in map(json.loads, lines) if 'loss' in row]
+  assert len(logged) == 2 and all(np.isfinite(row['loss']) for row in logged)
+  assert all(0.26 < row['weights/min'] < 0.74 for row in logged)
   manifest = manifests.read_manifest(tuned)
   assert manifest['settings']['step'][1] == 'examples'
   assert manifest['skipped']['no answer'] == 30
