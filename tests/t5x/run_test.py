@@ -88,20 +88,24 @@ def corpus(small_vocabulary, tmp_path):
   return tmp_path
 
 
-def train(folder, *more):
-  command = [
-    sys.executable,
-    '-m',
-    't5x.train',
-    f'--gin_search_paths={ROOT / "gin_configs"}',
-    *more,
-  ]
+def python(folder, *arguments):
+  """What a fresh Python wrote to (stdout, stderr)."""
+  paths = os.pathsep.join([str(ROOT), *sys.path])
   done = subprocess.run(
-    command, cwd=folder, capture_output=True, text=True, check=False,
-    env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(ROOT), *sys.path])},
-  )  # fmt: skip
+    [sys.executable, *arguments],
+    cwd=folder,
+    capture_output=True,
+    text=True,
+    check=False,
+    env={**os.environ, 'PYTHONPATH': paths},
+  )
   assert done.returncode == 0, done.stderr[-3000:]
-  return done.stderr
+  return done.stdout, done.stderr
+
+
+def train(folder, *more):
+  paths = f'--gin_search_paths={ROOT / "gin_configs"}'
+  return python(folder, '-m', 't5x.train', paths, *more)[1]
 
 
 def scalars(folder, kind='train'):
@@ -163,3 +167,35 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
   assert len(found['loss']) == 3
   assert np.all(np.isfinite(found['weighted/loss']))
   assert np.all(np.array(found['weights/std']) > 0)
+
+
+PARSE = """
+import pathlib, sys
+import gin
+from t5x import train as train_module
+from t5x.train import train
+
+configurable = gin.configurable(train)
+for path in (sys.argv[1], pathlib.Path(train_module.__file__).parents[1]):
+  gin.add_config_file_search_path(str(path))
+required = ["MODEL_DIR = ''", "TASK = ''", 'TASK_FEATURE_LENGTHS = {}',
+            'TRAIN_STEPS = 1', "INITIAL_CHECKPOINT_PATH = ''"]
+for file in sorted(pathlib.Path(sys.argv[1], 't5x').glob('*_*.gin')):
+  gin.clear_config()
+  gin.parse_config_files_and_bindings([f't5x/{file.name}'], required)
+  width = gin.query_parameter('network.T5Config.emb_dim')
+  trainer = gin.query_parameter('train.trainer_cls')
+  model = gin.query_parameter('%MODEL')
+  print(file.stem, width, trainer.selector, model.selector)
+"""
+WIDTHS = {'small': 512, 'base': 768, 'large': 1024, 'xl': 2048, 'xxl': 4096}
+
+
+def test_every_run_file_is_a_weighted_t5_of_its_size(corpus):
+  out, _ = python(corpus, '-c', PARSE, str(ROOT / 'gin_configs'))
+  assert sorted(out.splitlines()) == sorted(
+    f'{run}_{size} {width} trainer.WeightedTrainer'
+    ' models.WeightedEncoderDecoderModel'
+    for run in ('pretrain', 'finetune')
+    for size, width in WIDTHS.items()
+  )
