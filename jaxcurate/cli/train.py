@@ -258,7 +258,7 @@ def run(
     weighting, name, refresh_epochs, batches, rows_per_batch
   )
   train_parts.announce(
-    start, frozen, cache, steps, rows_per_batch * encoder_length, name
+    start, frozen, cache, rows, steps, rows_per_batch * encoder_length, name
   )
   state = loop.train(
     network=load.for_training(start),

@@ -8,7 +8,7 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxcurate.data import token_cache, token_part
+from jaxcurate.data import row_shape, spoken_rows, token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
@@ -104,6 +104,7 @@ def announce(
   start: load.LoadedModel,
   frozen: adapters.Frozen | None,
   cache: token_cache.TokenCache,
+  rows: row_shape.RowSettings,
   steps: int,
   tokens_per_step: int,
   weighting: str,
@@ -129,6 +130,16 @@ def announce(
     ' operations',
     flush=True,
   )
+  share = 0.0
+  if len(cache.train.spoken):
+    share = spoken_rows.unreached_share(cache.train, rows)
+  if share:
+    print(
+      f'{share:.1%} of the conversations have no answer within'
+      f' {rows.decoder_length} tokens and are left out: see'
+      ' train.run.encoder_length',
+      flush=True,
+    )
 
 
 def _size(shapes: Params) -> int:

@@ -16,6 +16,8 @@ from jaxcurate.ops import spoken as spoken_lib
 from jaxcurate.ops.spoken import Turns
 from jaxcurate.types import Vocabulary
 
+_SAMPLE = 10_000  # conversations, to know a share to a per cent
+
 
 def make_spell(
   vocabulary: Vocabulary, *, causal: bool, skip_refused: bool = False
@@ -86,6 +88,19 @@ def lengths(
     elif said[1 : settings.decoder_length + 1].any():
       decoder[place] = min(len(said) - 1, settings.decoder_length)
   return encoder, decoder
+
+
+def unreached_share(part: TokenPart, settings: RowSettings) -> float:
+  """Share of the conversations that make no example, of a sample of them.
+
+  Args:
+    part: the conversations.
+    settings: of the rows.
+  """
+  total = len(part.id_hash)
+  some = np.unique(np.linspace(0, total - 1, min(total, _SAMPLE)).astype(int))
+  _, decoder = lengths(part, some, settings)
+  return float(np.mean(decoder == 0)) if len(decoder) else 0.0
 
 
 def example(

@@ -149,6 +149,7 @@ def test_a_run_goes_on_where_it_was(tmp_path):
 def test_an_answer_out_of_reach_is_no_example(tmp_path):
   rows = [of('far', 'q' * 40, 'a'), of('near', 'q', 'a')]
   part = build(tmp_path, rows).train
+  assert spoken_rows.unreached_share(part, CAUSAL) == 0.5
   stream = batches(part, rows_per_batch=1)
   assert stream.rows_per_epoch() == 1
   for _ in range(3):
