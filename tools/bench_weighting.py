@@ -1,7 +1,7 @@
 """What each weighting costs per training step, over uniform, in turn.
 
   python tools/bench_weighting.py                 # about five minutes
-  python tools/bench_weighting.py --rows=8 --length=512
+  python tools/bench_weighting.py --rows=32 --length=128
 
 A decoder from scratch, AdamW, one example per row, no padding; subset methods
 keep half. Refreshes of the anchors are left out of the steps and printed. The
@@ -145,8 +145,8 @@ def main(argv: Sequence[str] | None = None) -> None:
   """Parses the flags and runs the comparison."""
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   add = parser.add_argument
-  add('--rows', type=int, default=32, help='n, examples per step')
-  add('--length', type=int, default=128)
+  add('--rows', type=int, default=16, help='n, examples per step')
+  add('--length', type=int, default=256)
   add('--width', type=int, default=512)
   add('--layers', type=int, default=4)
   add('--vocab', type=int, default=4096)

