@@ -30,7 +30,13 @@ def run(t5x, tmp_path):
       model, t5x.make_batch(), state=state, **(anchors or {})
     )
 
-  def save(trainer):
+  def save(trainer, legacy=False):
+    if legacy:  # the form of the published checkpoints
+      writer = t5x.checkpoints.Checkpointer(
+        trainer.train_state, trainer._partitioner, str(tmp_path)
+      )
+      writer.save(trainer.train_state)
+      return
     manager = manager_of(t5x, trainer, tmp_path)
     manager.save(trainer.train_state)
     manager.wait_until_finished()
@@ -86,12 +92,17 @@ def test_a_resumed_run_goes_on_bit_for_bit(t5x, run):
   assert 0 < metrics['weights/std'] < 1
 
 
-@pytest.mark.parametrize('other', [None, adapt.make(states='encoder')])
-def test_a_warm_start_takes_parameters_and_looks_at_once(t5x, run, other):
+@pytest.mark.parametrize(
+  'other, legacy',
+  [(None, False), (None, True), (adapt.make(states='encoder'), False)],
+)
+def test_a_warm_start_takes_parameters_and_looks_at_once(
+  t5x, run, other, legacy
+):
   make, save, load = run
   first = make(weighting=other)
   t5x.step(first, t5x.make_batch())
-  save(first)
+  save(first, legacy)
   fresh = make()
   state = load(
     fresh,

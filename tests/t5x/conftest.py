@@ -25,7 +25,15 @@ def t5x():
     pytest.skip('T5X is not installed; docs/t5x.md says how')
   import cached_property
   import seqio
-  from t5x import adafactor, models, optimizers, partitioning, trainer, utils
+  from t5x import (
+    adafactor,
+    checkpoints,
+    models,
+    optimizers,
+    partitioning,
+    trainer,
+    utils,
+  )
   from t5x.examples.decoder_only import network as decoder_network
   from t5x.examples.t5 import network
 
@@ -183,6 +191,7 @@ def t5x():
     adafactor=adafactor,
     anchors=anchors,
     as_batch=as_batch,
+    checkpoints=checkpoints,
     make_batch=make_batch,
     make_decoder=make_decoder,
     make_model=make_model,
