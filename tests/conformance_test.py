@@ -5,6 +5,7 @@ file names a method. Scorers: conformance_scorers_test.py.
 """
 
 import dataclasses
+import functools
 import importlib
 import pathlib
 from typing import Any
@@ -214,38 +215,38 @@ def reordered(signals, order, mask):
   )
 
 
-def started(weighting):
-  """(refresh, or None; the state before the first step)."""
-  state = weighting.init(SHAPES)
-  if weighting.refresh is None:
-    return None, state
-  anchors = signals_of(weighting.anchor_needs, np.ones(4, bool), seed=9)
-  refresh: Any = jax.jit(weighting.refresh)
-  return refresh, refresh(anchors, refresh(anchors, state))
-
-
-@pytest.mark.parametrize('module', modules('weightings'), ids=short)
-def test_weighting(module):
-  weighting = module.make()
-  mask = np.array([True] * 5 + [False] * 3)
-  traces = []
+@functools.cache
+def prepared(module):
+  """(weighting, jitted update, its traces, state before the first step)."""
+  weighting, traces = module.make(), []
 
   def counted(signals, state):
     traces.append(1)
     return weighting.update(signals, state)
 
-  update = jax.jit(counted)
-  refresh, state = started(weighting)
-  if refresh is not None:
+  state = weighting.init(SHAPES)
+  if weighting.refresh is not None:
+    anchors = signals_of(weighting.anchor_needs, np.ones(4, bool), seed=9)
+    refresh: Any = jax.jit(weighting.refresh)
+    state = refresh(anchors, refresh(anchors, state))
     assert refresh._cache_size() == 1
+  return weighting, jax.jit(counted), traces, state
+
+
+MASK = np.array([True] * 5 + [False] * 3)
+
+
+@pytest.mark.parametrize('module', modules('weightings'), ids=short)
+def test_weighting(module):
+  weighting, update, traces, state = prepared(module)
   for seed in range(3):
-    signals = signals_of(weighting.needs, mask, seed)
+    signals = signals_of(weighting.needs, MASK, seed)
     weights, state, info = update(signals, state)
     assert weights.shape in ((8,), (8, TOKENS))
     assert np.isfinite(weights).all()
     assert (np.asarray(weights) >= 0).all()
-    assert (np.asarray(weights)[~mask] == 0).all()
-    assert (np.asarray(weights)[mask] > 0).any()
+    assert (np.asarray(weights)[~MASK] == 0).all()
+    assert (np.asarray(weights)[MASK] > 0).any()
     assert all(np.shape(value) == () for value in info.values())
   assert len(traces) == 1
   flat = flax.serialization.to_bytes(state)
@@ -255,11 +256,9 @@ def test_weighting(module):
 
 @pytest.mark.parametrize('module', modules('weightings'), ids=short)
 def test_weighting_ignores_masked_rows_and_row_order(module):
-  weighting = module.make()
-  mask = np.array([True] * 5 + [False] * 3)
-  _, state = started(weighting)
-  signals = signals_of(weighting.needs, mask)
-  weights, _, _ = weighting.update(signals, state)
+  weighting, update, _, state = prepared(module)
+  signals = signals_of(weighting.needs, MASK)
+  weights, _, _ = update(signals, state)
   order = np.random.default_rng(3).permutation(8)
-  moved, _, _ = weighting.update(reordered(signals, order, mask), state)
+  moved, _, _ = update(reordered(signals, order, MASK), state)
   np.testing.assert_allclose(moved, weights[order], rtol=1e-5)

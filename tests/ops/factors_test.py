@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcurate.ops import gram
+from jaxcurate.ops import flops, gram
 from jaxcurate.ops.factors import (
   Factors,
   Matrix,
@@ -101,6 +101,22 @@ def test_pairs_of_tokens_give_what_gradients_give():
   way = random(40, 60)
   gradients = slow(inputs, cotangents)
   assert_products(own.products(None, [way]), gradients, None, [way])
+
+
+@pytest.mark.parametrize(
+  'rows, length, into, out',
+  [(32, 128, 512, 1408), (16, 256, 512, 512), (8, 16, 1024, 1024)],
+)
+def test_operations_are_the_fewest_of_both_ways(rows, length, into, out):
+  def products(x, d):
+    return Matrix(x, d, jnp.ones((rows, length, 1), bool)).products(None, [])
+
+  own = flops.count_flops(
+    products, *(jnp.zeros((rows, length, n)) for n in (into, out))
+  )
+  ghost = (rows * length) ** 2 * (into + out)
+  materialised = (rows * length + rows**2) * into * out
+  assert own <= 1.2 * 2 * min(ghost, materialised)
 
 
 def test_a_stack_is_the_sum_over_its_layers():
