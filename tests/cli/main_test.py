@@ -30,8 +30,8 @@ def test_help_names_every_flag_an_example_and_the_exit_codes(run, name):
 
 def test_help_lists_the_methods(run):
   scorers = _flat(run('score', '--help').out)
-  assert 'ask_llm, color_filter, deita, density, density_refer' in scorers
-  assert 'adapt, uniform' in _flat(run('train', '--help').out)
+  assert 'ask_llm, bm25, color_filter, deita, density' in scorers
+  assert 'adapt, adapt_bm25, ' in _flat(run('train', '--help').out)
   assert 'inverse_propensity' in _flat(run('sample', '--help').out)
 
 
