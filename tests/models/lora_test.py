@@ -8,7 +8,7 @@ import pytest
 from safetensors import numpy as safetensors
 
 from jaxcurate.io.errors import UserError
-from jaxcurate.models import decoder, load, t5
+from jaxcurate.models import decoder, load, parameters, t5
 from jaxcurate.models import lora as lora_files
 from jaxcurate.ops import lora
 
@@ -169,3 +169,17 @@ def test_several_ranks_are_refused(tmp_path):
     adapters['decoder'][layer] |= own
   with pytest.raises(ValueError, match=r'ranks \[2, 3\], expected one'):
     lora_files.write(tmp_path, adapters, CAUSAL, alpha=1.0, base='x')
+
+
+def test_merging_on_the_host_is_that_on_the_device():
+  params, adapters = made(CAUSAL)
+  stacked, own = (parameters.stack_layers(tree) for tree in (params, adapters))
+  on_device = jax.tree.map(jax.numpy.asarray, (stacked, own))
+  expected = lora.merge(on_device[0], on_device[1], alpha=6.0)
+  for found in (
+    lora_files.merged(stacked, own, 6.0),
+    parameters.stack_layers(lora_files.merged(params, adapters, 6.0)),
+  ):
+    jax.tree.map(
+      lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), found, expected
+    )
