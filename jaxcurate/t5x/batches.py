@@ -73,3 +73,22 @@ def target_log_prob(
     logits_BxTxV, targets_BxT[..., None], axis=-1
   )[..., 0]
   return chosen_BxT - jax.scipy.special.logsumexp(logits_BxTxV, axis=-1)
+
+
+def packing(batch: Batch) -> dict[str, jax.Array]:
+  """Segment ids by feature, as T5X's loss_fn hands them to its metrics.
+
+  Args:
+    batch: T5X's; of padded rows, which tokens are real.
+
+  >>> list(packing({'decoder_segment_ids': jnp.ones((1, 2), jnp.int32)}))
+  ['decoder']
+  """
+  ending = '_segment_ids'
+  found = {
+    name.removesuffix(ending): ids
+    for name, ids in batch.items()
+    if name.endswith(ending)
+  }
+  tokens = REAL.values()
+  return found or {name: batch[name] != 0 for name in tokens if name in batch}

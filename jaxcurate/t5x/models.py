@@ -13,7 +13,7 @@ from typing import Any
 from flax import linen as nn
 from t5x import decoding, losses, models
 
-from jaxcurate.t5x import state, weighted
+from jaxcurate.t5x import factored, state, weighted
 from jaxcurate.types import Weighting
 
 MAX_SEGMENTS = 32  # ours: T5's windows fill a row, instructions 10 to 30
@@ -66,7 +66,11 @@ class WeightedEncoderDecoderModel(
     Raises:
       ValueError: the weighting needs what T5X's step cannot give.
     """
-    state.check(weighting, has_encoder=True)
+    state.check(
+      weighting,
+      has_encoder=True,
+      has_gradients=factored.network_of(module) is not None,
+    )
     self.weighting, self.max_segments = weighting, max_segments
     self.domains = domains
     self.norms = {'encoder': encoder_norm, 'decoder': decoder_norm}

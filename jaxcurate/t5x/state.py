@@ -58,10 +58,20 @@ class Carried:
   weighed: Any = None
 
 
-def check(weighting: Weighting, has_encoder: bool) -> None:
-  """Raises ValueError when T5X's step cannot give what a weighting needs."""
+def check(
+  weighting: Weighting, has_encoder: bool, has_gradients: bool = False
+) -> None:
+  """Raises ValueError when T5X's step cannot give what a weighting needs.
+
+  Args:
+    weighting: the rule.
+    has_encoder: whether the network has one.
+    has_gradients: whether `factored` knows the network.
+  """
   needs = weighting.needs | weighting.anchor_needs
   missing = needs - OFFERED | weighting.anchor_needs & {'batch'}
+  if has_gradients:
+    missing -= {'gradients', 'mean_gradient'}
   if missing:
     raise ValueError(
       f'inside T5X a weighting cannot have {sorted(missing)}, only'
@@ -90,6 +100,25 @@ def pack(rule: State, refreshes: Any = 0, nonfinite: Any = 0) -> dict:
     'nonfinite': jnp.asarray(nonfinite, jnp.int32),
     **named,
   }
+
+
+def axes(
+  rule: State, params_axes: Mapping[tuple[str, ...], tuple]
+) -> dict[str, tuple]:
+  """T5X's axis names of what `pack` returns; None: not cut.
+
+  Args:
+    rule: state of the weighting, or its shapes.
+    params_axes: path of a parameter -> its axes. A leaf whose path ends with
+      that of a parameter is laid out like it, all others are replicated.
+  """
+  named: dict[str, tuple] = {'refreshes': (), 'nonfinite': ()}
+  for path, leaf in jax.tree_util.tree_flatten_with_path(rule)[0]:
+    keys = tuple(str(getattr(key, 'key', key)) for key in path)
+    ends = (params_axes.get(keys[i:], ()) for i in range(len(keys)))
+    fits = (end for end in ends if end and len(end) == leaf.ndim)
+    named[f'rule{_name(path)}'] = next(fits, (None,) * leaf.ndim)
+  return named
 
 
 def unpack(kept: Mapping[str, jax.Array], like: State) -> State:

@@ -24,7 +24,8 @@ from t5x import metrics as metrics_lib
 from t5x import partitioning, trainer, utils
 
 from jaxcurate.t5x import anchors as anchors_lib
-from jaxcurate.t5x import batches, state
+from jaxcurate.t5x import batches, factored, state
+from jaxcurate.t5x.factored import Accumulated
 from jaxcurate.t5x.weighted import WEIGHTS, Weighted
 from jaxcurate.train import forward as forwards
 from jaxcurate.types import Batch, Params, Signals, State
@@ -103,14 +104,53 @@ class WeightedTrainer(trainer.Trainer):
   def _weighted_step(self, train_state: Any, batch: Any) -> Any:
     """One step, as T5X's `train_with_lr`."""
     model: Weighted = self._model
-    spec = self._partitioner.data_partition_spec
-    parts = self._num_microbatches or 1
     dropout_rng = self._get_step_rng(train_state.step)
     kept = train_state.flax_mutables[state.COLLECTION]
     like = jax.eval_shape(model.initial_rule, train_state.params, batch)
     rule, refreshes = self._refreshed(
       train_state, state.unpack(kept, like), kept['refreshes']
     )
+    made = self._accumulated(train_state, batch, rule, dropout_rng)
+    rows = batches.as_batch(batch, model.max_segments)
+    nonfinite = _nonfinite(made.signals, rows)
+    log = {
+      **state.weight_metrics(made.weighed, made.signals, rows),
+      'weights/nonfinite': nonfinite,
+      'weights/merged': batches.merged_examples(batch, model.max_segments),
+    }
+    metrics = dict(made.metrics)
+    metrics.update(
+      {
+        name: metrics_lib.AveragePerStep.from_model_output(value)
+        for name, value in log.items()
+      }
+    )
+    kept = state.pack(
+      made.weighed.weighting_state, refreshes, kept['nonfinite'] + nonfinite
+    )
+    return trainer.apply_grads(
+      train_state,
+      made.gradients,
+      metrics,
+      self._learning_rate_fn(train_state.step),
+      self._weight_metrics_computer,
+      {'flax_mutables': flax_core.freeze({state.COLLECTION: kept})},
+    )
+
+  def _accumulated(
+    self, train_state: Any, batch: Any, rule: State, dropout_rng: Any
+  ) -> Accumulated:
+    """Gradients and metrics of T5X's accumulation, and the weights."""
+    model: Weighted = self._model
+    spec = self._partitioner.data_partition_spec
+    parts = self._num_microbatches or 1
+    if 'gradients' in model.weighting.needs:
+      if parts > 1:
+        raise ValueError(
+          f'num_microbatches is {parts}, but the weighting compares the'
+          ' gradients of all examples of a step; set it to 1'
+        )
+      return factored.accumulate(model, train_state, batch, rule, dropout_rng)
     rows = batches.as_batch(batch, model.max_segments)
     weigh = functools.partial(
       state.weigh,
@@ -139,10 +179,7 @@ class WeightedTrainer(trainer.Trainer):
         dropout_rng=jax.random.split(dropout_rng)[1],
         spec=spec,
       )
-      carried = dataclasses.replace(
-        carried,
-        signals=_zeros_like(look),
-      )
+      carried = dataclasses.replace(carried, signals=_zeros_like(look))
       if model.weighting.batch_coupled:
         weighed = weigh(look())
         given[WEIGHTS] = _by_row(weighed.weights, rows)
@@ -158,29 +195,7 @@ class WeightedTrainer(trainer.Trainer):
     # must see the whole batch.
     signals = Signals(**carried.signals)
     weighed = weighed or carried.weighed or weigh(signals)
-    nonfinite = _nonfinite(signals, rows)
-    log = {
-      **state.weight_metrics(weighed, signals, rows),
-      'weights/nonfinite': nonfinite,
-      'weights/merged': batches.merged_examples(batch, model.max_segments),
-    }
-    metrics.update(
-      {
-        name: metrics_lib.AveragePerStep.from_model_output(value)
-        for name, value in log.items()
-      }
-    )
-    kept = state.pack(
-      weighed.weighting_state, refreshes, kept['nonfinite'] + nonfinite
-    )
-    return trainer.apply_grads(
-      train_state,
-      gradients,
-      metrics,
-      self._learning_rate_fn(train_state.step),
-      self._weight_metrics_computer,
-      {'flax_mutables': flax_core.freeze({state.COLLECTION: kept})},
-    )
+    return Accumulated(gradients, metrics, weighed, signals)
 
   def _refreshed(
     self, train_state: Any, rule: State, refreshes: jax.Array
@@ -193,6 +208,8 @@ class WeightedTrainer(trainer.Trainer):
     refresh_fn, needs = weighting.refresh, weighting.anchor_needs
 
     def refresh() -> State:
+      if 'mean_gradient' in needs:
+        return factored.refresh(model, train_state, anchors, rule)
       signals = look_in_parts(
         model,
         train_state.params,

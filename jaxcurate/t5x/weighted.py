@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 from flax import core as flax_core
 from flax import linen as nn
+from flax import traverse_util
 from flax.linen import partitioning as flax_partitioning
 from flax.training import common_utils
 import jax
@@ -77,18 +78,24 @@ class Weighted(models.BaseTransformerModel):
   def get_initial_variables(
     self, rng: Any, input_shapes: Any, input_types: Any = None
   ) -> Any:
-    """Those of T5X and the weighting's state, replicated over the mesh."""
+    """Those of T5X and the weighting's state."""
     variables = super().get_initial_variables(rng, input_shapes, input_types)
     variables = flax_core.unfreeze(variables)
     batch = {
       name: jax.ShapeDtypeStruct(shape, jnp.int32)
       for name, shape in input_shapes.items()
     }
-    kept = state.pack(self.initial_rule(variables['params'], batch))
-    variables[state.COLLECTION] = kept
+    rule = self.initial_rule(variables['params'], batch)
+    params_axes = {
+      (*path[:-1], path[-1].removesuffix('_axes')): tuple(leaf.names)
+      for path, leaf in traverse_util.flatten_dict(
+        variables.get('params_axes', {})
+      ).items()
+    }
+    variables[state.COLLECTION] = state.pack(rule)
     variables[f'{state.COLLECTION}_axes'] = {
-      f'{name}_axes': flax_partitioning.AxisMetadata((None,) * leaf.ndim)
-      for name, leaf in kept.items()
+      f'{name}_axes': flax_partitioning.AxisMetadata(names)
+      for name, names in state.axes(rule, params_axes).items()
     }
     return flax_core.freeze(variables)
 
@@ -107,8 +114,12 @@ class Weighted(models.BaseTransformerModel):
         )
     _, states = jax.eval_shape(self.look, params, batch)
     width = states['decoder'].shape[-1]
+    shapes = jax.tree.map(
+      lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype),
+      flax_core.unfreeze(params),
+    )
     return self.weighting.init(
-      TrainingShapes(width=width, domains=tuple(self.domains))
+      TrainingShapes(width, params=shapes, domains=tuple(self.domains))
     )
 
   def look(
@@ -272,7 +283,7 @@ class Weighted(models.BaseTransformerModel):
       mask=share_BxT,
       loss=total(share_BxT, loss_BxT),
       z_loss=total(share_BxT, z_BxT),
-      segment_ids=_packing(batch),
+      segment_ids=batches.packing(batch),
     )
     per_step = metrics_lib.AveragePerStep.from_model_output
     metrics['weighted/loss'] = per_step(loss)
@@ -285,15 +296,3 @@ class Weighted(models.BaseTransformerModel):
     """T5X's loss and metrics; weights have no part in them."""
     del flax_mutables
     return super().loss_fn(params, batch, None)
-
-
-def _packing(batch: Batch) -> dict[str, jax.Array]:
-  # As T5X's loss_fn: what its packing metrics are made of.
-  ending = '_segment_ids'
-  found = {
-    name.removesuffix(ending): ids
-    for name, ids in batch.items()
-    if name.endswith(ending)
-  }
-  tokens = ('encoder_input_tokens', 'decoder_target_tokens')
-  return found or {name: batch[name] != 0 for name in tokens if name in batch}

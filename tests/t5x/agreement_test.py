@@ -10,7 +10,7 @@ import pytest
 from jaxcurate.models import t5
 from jaxcurate.train import anchors, optimizers, state, step
 from jaxcurate.types import AnchorSet
-from jaxcurate.weightings import adapt, uniform
+from jaxcurate.weightings import adapt, greats, tracin, uniform
 
 CONFIG = t5.T5Config(
   vocab_size=64,
@@ -54,7 +54,14 @@ def with_segment_ids(batch):
 
 
 @pytest.mark.parametrize(
-  'weighting', [uniform.make(), adapt.make(), adapt.make(states='encoder')]
+  'weighting',
+  [
+    uniform.make(),
+    adapt.make(),
+    adapt.make(states='encoder'),
+    tracin.make(),
+    greats.make(learning_rate=0.1),
+  ],
 )
 def test_one_step_agrees(t5x, weighting):
   batch, rows = t5x.make_batch(5), t5x.some_anchors(4)

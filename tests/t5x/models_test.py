@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 
 from jaxcurate.types import Weighting
-from jaxcurate.weightings import adapt, column, lin_upper, rho_loss, uniform
+from jaxcurate.weightings import (
+  adapt,
+  column,
+  lin_upper,
+  rho_loss,
+  tracin,
+  uniform,
+)
 
 
 def of_decoder(batch):
@@ -99,6 +106,56 @@ def test_examples_beyond_the_last_are_counted(t5x):
   ids = batch['decoder_segment_ids']
   assert metrics['weights/merged'] == (ids.max(1) == 2).sum()
   np.testing.assert_allclose(metrics['weights/mean'], 1, rtol=1e-5)
+
+
+def test_gradients_of_examples_are_partitioned_like_parameters(t5x):
+  batch, results = t5x.make_batch(), []
+  for mesh in ((1, 1), (4, 2)):
+    trainer = t5x.make_trainer(
+      t5x.make_model(tracin.make()),
+      batch,
+      mesh=mesh,
+      anchor_dataset_cfg=t5x.anchors(t5x.some_anchors()),
+    )
+    before, after, metrics = t5x.step(trainer, batch)
+    target = after.flax_mutables['weighting']
+    results.append((before, jax.device_get(after), metrics))
+  name = 'decoder.layers_0.mlp.wi_0.kernel'
+  assert target[f'rule.target.{name}'].sharding.spec == (
+    after.params['decoder']['layers_0']['mlp']['wi_0']['kernel'].sharding.spec
+  )
+  (before, one, metrics), (_, many, metrics_on_8) = results
+
+  def check(start, a, b):
+    a, b = (np.asarray(x) - np.asarray(start) for x in (a, b))
+    assert np.linalg.norm(a - b) <= 1e-5 * np.linalg.norm(a)
+
+  jax.tree.map(check, before.params, one.params, many.params)
+  for key in metrics:
+    np.testing.assert_allclose(
+      metrics_on_8[key], metrics[key], rtol=1e-5, atol=1e-6
+    )
+  assert metrics['weights/min'] == 0  # half of the examples are kept
+
+
+def test_gradients_of_examples_want_the_whole_batch_and_t5(t5x):
+  batch = t5x.make_batch()
+  config = t5x.anchors(t5x.some_anchors())
+  for settings, message in (
+    ({'parts': 2}, 'set it to 1'),
+    ({'label_smoothing': 0.1}, 'label_smoothing is 0.1'),
+  ):
+    parts = settings.pop('parts', None)
+    trainer = t5x.make_trainer(
+      t5x.make_model(tracin.make(), **settings),
+      batch,
+      parts=parts,
+      anchor_dataset_cfg=config,
+    )
+    with pytest.raises(ValueError, match=message):
+      t5x.step(trainer, batch)
+  with pytest.raises(ValueError, match='gradients'):
+    t5x.make_decoder(tracin.make())
 
 
 def test_settings_that_cannot_be_are_refused(t5x):

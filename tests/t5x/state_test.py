@@ -97,10 +97,34 @@ def test_parts_fill_the_whole():
   )
 
 
+def test_what_is_shaped_like_parameters_is_laid_out_like_them():
+  rule = {
+    'target': {'a': {'kernel': jnp.ones((2, 3))}, 'b': jnp.ones(4)},
+    'kernel': jnp.ones(5),
+    'seen': (jnp.ones((2, 2)), jnp.int32(0)),
+  }
+  params_axes = {
+    ('a', 'kernel'): ('embed', 'mlp'),
+    ('b',): ('vocab',),
+    ('kernel',): ('heads', 'kv'),  # another rank: no match
+  }
+  assert state.axes(rule, params_axes) == {
+    'refreshes': (),
+    'nonfinite': (),
+    'rule.target.a.kernel': ('embed', 'mlp'),
+    'rule.target.b': ('vocab',),
+    'rule.kernel': (None,),
+    'rule.seen.0': (None, None),
+    'rule.seen.1': (),
+  }
+  assert state.axes(rule, params_axes).keys() == state.pack(rule).keys()
+
+
 def test_needs_that_t5x_cannot_meet_are_named():
   state.check(uniform.make(), has_encoder=False)
   state.check(adapt.make(states='encoder'), has_encoder=True)
   with pytest.raises(ValueError, match=r"'gradients'.*jaxcurate train"):
     state.check(greats.make(), has_encoder=True)
+  state.check(greats.make(learning_rate=1.0), True, has_gradients=True)
   with pytest.raises(ValueError, match="states = 'decoder'"):
     state.check(adapt.make(states='encoder'), has_encoder=False)
