@@ -243,6 +243,7 @@ def run(
     weighting, name, anchors, open_documents, words, rows, rows_per_batch,
     tokens, spell,
   )  # fmt: skip
+  train_needs.warn_shared(anchor_set, tokens, cache.train)
   batches = training_data.TrainingBatches(
     cache.train,
     words,

@@ -5,6 +5,7 @@ so is what is given to a weighting that makes no use of it.
 """
 
 from collections.abc import Callable, Sequence
+import sys
 from typing import NamedTuple
 
 import jax
@@ -12,7 +13,13 @@ from jaxtyping import Float32
 import numpy as np
 
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import readers, row_shape, token_cache
+from jaxcurate.data import (
+  readers,
+  row_shape,
+  shared_documents,
+  token_cache,
+  token_part,
+)
 from jaxcurate.data.token_builder import Spell
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.data.training import TrainingBatches
@@ -69,6 +76,32 @@ def read_anchors(
       spell,
     ),
   )
+
+
+def warn_shared(
+  anchors: AnchorSet | None, tokens: str, part: TokenPart
+) -> None:
+  """Says on stderr how many documents to train on are anchors themselves.
+
+  Args:
+    anchors: of `read_anchors`.
+    tokens: where that cached them.
+    part: the documents to train on.
+  """
+  if anchors is None:
+    return
+  trusted = token_cache.open_cache(f'{tokens}/anchors').train
+  shared, total = (
+    shared_documents.count_shared(part, trusted),
+    token_part.num_documents(part),
+  )
+  if shared:
+    print(
+      f'{"all" if shared == total else f"{shared:,}"} of {total:,} documents to'
+      ' train on are also in --anchors: they are favoured for being known, not'
+      ' for being like them; take them out of one of the two',
+      file=sys.stderr,
+    )
 
 
 def read_reference(

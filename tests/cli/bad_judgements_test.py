@@ -101,13 +101,17 @@ def test_steps_that_leave_the_finite_numbers(train, fails_clearly, tmp_path):
     '--gin.optimizers.make_optimizer.warmup_steps=0',
     '--gin.optimizers.make_optimizer.learning_rate=1e30',
   )  # fmt: skip
-  assert fails_clearly(result, 'step ', 'infinite or NaN', 'lower the learning rate')
+  assert fails_clearly(
+    result, 'step ', 'infinite or NaN', 'lower the learning rate'
+  )
   assert not (tmp_path / 'out' / 'model').exists()
 
 
 def test_by_names_a_column_of_judgements(run, fails_clearly, tmp_path):
   result = run('train', '--by=label', f'--output={tmp_path / "out"}')
-  assert fails_clearly(result, '--by names a column of --scores, --targets or --pairs')
+  assert fails_clearly(
+    result, '--by names a column of --scores, --targets or --pairs'
+  )
 
 
 def test_a_model_without_a_head(

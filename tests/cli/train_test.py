@@ -187,6 +187,7 @@ def test_adapt_weighs_by_anchors_from_a_checkpoint(
     '--gin.adapt.make.refresh_interval=1', f'--output={output}',
   )  # fmt: skip
   assert result.code == 0, result.err
+  assert re.search(r'[1-6] of \d+ documents .* also in --anchors', result.err)
   [first, *_] = metrics(output)
   assert 0.26 < first['weights/min'] <= first['weights/max'] < 0.74
   assert 'weighting adapt' in result.out.splitlines()[0]
