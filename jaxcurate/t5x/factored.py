@@ -19,13 +19,14 @@ from t5x import metrics as metrics_lib
 from t5x.examples.t5 import network as t5x_network
 
 from jaxcurate.models import t5
-from jaxcurate.t5x import batches
+from jaxcurate.t5x import adafactor, batches
 from jaxcurate.t5x.anchors import Anchors
 from jaxcurate.train import anchors as anchors_lib
+from jaxcurate.train import forward as forwards
 from jaxcurate.train.gradients import Weighed, make_gradient_fn
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
-from jaxcurate.types import Network, Signals, State
+from jaxcurate.types import Network, Preconditioner, Signals, State
 
 
 class Accumulated(NamedTuple):
@@ -72,7 +73,12 @@ def network_of(module: Any) -> Network | None:
 
 
 def accumulate(
-  model: Any, train_state: Any, batch: Any, rule: State, dropout_rng: Any
+  model: Any,
+  train_state: Any,
+  batch: Any,
+  rule: State,
+  dropout_rng: Any,
+  learning_rate: Any,
 ) -> Accumulated:
   """Gradients of a whole batch, weighted by what the gradients look like.
 
@@ -82,23 +88,35 @@ def accumulate(
     batch: T5X's, with at most `max_segments` examples per row.
     rule: state of the weighting.
     dropout_rng: key of the step.
+    learning_rate: of the coming update.
   """
   network = network_of(model.module)
   assert network is not None
+  rows = batches.as_batch(batch, model.max_segments)
+  divisor, reduction = model.divisor(batch), reduction_of(model)
+  scale = jnp.float32(1)  # T5X's gradient over the mean of the examples'
+  if reduction == 'tokens':
+    scale = jnp.sum(forwards.loss_weights(rows)) / divisor
+
+  def preconditioner(opt_state: Any, params: Any) -> Preconditioner:
+    del opt_state, params
+    return adafactor.preconditioner(
+      model.optimizer_def, train_state, jnp.float32(learning_rate), scale
+    )
+
   gradient_fn = make_gradient_fn(
     network,
     model.weighting,
-    _SILENT,
+    Optimizer(_unused, _unused, _unused, preconditioner),
     max_segments=model.max_segments,
     z_loss=model._z_loss,
-    reduction=reduction_of(model),
+    reduction=reduction,
     accumulate=1,
     chunk_tokens=None,
   )
-  rows = batches.as_batch(batch, model.max_segments)
   start = _own_state(train_state, rule)
   result = gradient_fn(start, rows, dropout_rng)
-  divisor, sums = model.divisor(batch), result.sums
+  sums = result.sums
   gradients = jax.tree.map(lambda g: g / divisor, result.gradients)
   if isinstance(train_state.params, flax_core.FrozenDict):
     gradients = flax_core.freeze(gradients)
@@ -168,7 +186,3 @@ def _own_state(train_state: Any, rule: State) -> TrainState:
 
 def _unused(*arguments: Any) -> Any:
   raise AssertionError('T5X updates the parameters')
-
-
-# Nothing of an optimizer is asked for: T5X's own one follows.
-_SILENT = Optimizer(_unused, _unused, _unused)

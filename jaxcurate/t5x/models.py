@@ -13,7 +13,7 @@ from typing import Any
 from flax import linen as nn
 from t5x import decoding, losses, models
 
-from jaxcurate.t5x import factored, state, weighted
+from jaxcurate.t5x import adafactor, factored, state, weighted
 from jaxcurate.types import Weighting
 
 MAX_SEGMENTS = 32  # ours: T5's windows fill a row, instructions 10 to 30
@@ -71,6 +71,8 @@ class WeightedEncoderDecoderModel(
       has_encoder=True,
       has_gradients=factored.network_of(module) is not None,
     )
+    if 'preconditioner' in weighting.needs:
+      adafactor.check(optimizer_def)
     self.weighting, self.max_segments = weighting, max_segments
     self.domains = domains
     self.norms = {'encoder': encoder_norm, 'decoder': decoder_norm}

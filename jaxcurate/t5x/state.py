@@ -71,7 +71,7 @@ def check(
   needs = weighting.needs | weighting.anchor_needs
   missing = needs - OFFERED | weighting.anchor_needs & {'batch'}
   if has_gradients:
-    missing -= {'gradients', 'mean_gradient'}
+    missing -= {'gradients', 'mean_gradient', 'preconditioner'}
   if missing:
     raise ValueError(
       f'inside T5X a weighting cannot have {sorted(missing)}, only'

@@ -150,7 +150,10 @@ class WeightedTrainer(trainer.Trainer):
           f'num_microbatches is {parts}, but the weighting compares the'
           ' gradients of all examples of a step; set it to 1'
         )
-      return factored.accumulate(model, train_state, batch, rule, dropout_rng)
+      rate = self._learning_rate_fn(train_state.step)
+      return factored.accumulate(
+        model, train_state, batch, rule, dropout_rng, rate
+      )
     rows = batches.as_batch(batch, model.max_segments)
     weigh = functools.partial(
       state.weigh,
