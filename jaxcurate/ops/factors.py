@@ -114,6 +114,15 @@ class Matrix:
       self.members[rows],
     )
 
+  def joined(self) -> 'Matrix':
+    """Of parts [A, ...] of a batch, the whole."""
+    axis = self.inputs.ndim - 4  # of the rows, once A is gone
+    return Matrix(
+      interleave(self.inputs, axis),
+      interleave(self.cotangents, axis),
+      interleave(self.members, 0),
+    )
+
   def _of_one(
     self, scale: Array | None, directions: Sequence[Array]
   ) -> Products:
@@ -162,7 +171,7 @@ class Vector:
   """Gradients of a scale or a bias, held: E of them are small.
 
   Attributes:
-    gradients: [E, ...] or [layers, E, ...] float32.
+    gradients: [B, S, ...] or [layers, B, S, ...] float32.
     stacked: True for the second.
   """
 
@@ -187,15 +196,36 @@ class Vector:
       'e,e...->...', weights_E, self._rows(), precision=gram.EXACT
     )
 
-  def take(self, examples: Array) -> 'Vector':
-    """The same of chosen examples, [E'] int."""
+  def take(self, rows: Array) -> 'Vector':
+    """The same of chosen rows, [B'] int."""
     axis = 1 if self.stacked else 0
-    return Vector(jnp.take(self.gradients, examples, axis), self.stacked)
+    return Vector(jnp.take(self.gradients, rows, axis), self.stacked)
+
+  def joined(self) -> 'Vector':
+    """Of parts [A, ...] of a batch, the whole."""
+    axis = 1 if self.stacked else 0
+    return Vector(interleave(self.gradients, axis), self.stacked)
 
   def _rows(self) -> Array:
-    return (
-      jnp.moveaxis(self.gradients, 1, 0) if self.stacked else self.gradients
-    )
+    values = self.gradients
+    if self.stacked:
+      values = jnp.moveaxis(values, 0, 2)
+    return values.reshape(-1, *values.shape[2:])
+
+
+def interleave(parts: Array, axis: int) -> Array:
+  """Rows of A parts as those of the batch: row i of part a is row i A + a.
+
+  Args:
+    parts: [A, ...], with the rows at `axis` of what follows A.
+    axis: of the rows in the result.
+
+  >>> interleave(jnp.array([[0, 2], [1, 3]]), 0).tolist()
+  [0, 1, 2, 3]
+  """
+  side_by_side = jnp.moveaxis(parts, 0, axis + 1)
+  shape = side_by_side.shape
+  return side_by_side.reshape(*shape[:axis], -1, *shape[axis + 2 :])
 
 
 def on_tokens(weights_E: Array, members_BxTxS: Array) -> Float[Array, 'B T']:

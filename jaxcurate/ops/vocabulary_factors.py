@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxcurate.ops import gram, xent
-from jaxcurate.ops.factors import on_tokens, per_example
+from jaxcurate.ops.factors import interleave, on_tokens, per_example
 from jaxcurate.ops.gram import Products
 
 _LANES = 128
@@ -79,6 +79,15 @@ class Lookups:
     weighted = self.cotangents.astype(jnp.float32) * weights_BxL[..., None]
     empty = jnp.zeros((self.vocab_size, D), jnp.float32)
     return empty.at[self.tokens.reshape(-1)].add(weighted.reshape(-1, D))
+
+  def joined(self) -> 'Lookups':
+    """Of parts [A, ...] of a batch, the whole."""
+    return Lookups(
+      interleave(self.tokens, 0),
+      interleave(self.cotangents, 0),
+      interleave(self.members, 0),
+      self.vocab_size,
+    )
 
   def take(self, rows: Array) -> 'Lookups':
     """The same of chosen rows, [B'] int."""

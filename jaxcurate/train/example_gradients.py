@@ -5,6 +5,7 @@ One forward and one backward pass give every layer's inputs and cotangents
 the weighted gradient are products of them. No second pass is made.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from flax import traverse_util
@@ -16,7 +17,7 @@ from jaxcurate.ops import gram, segments
 from jaxcurate.ops.factors import Factors, Matrix, Vector
 from jaxcurate.ops.vocabulary_factors import Head, Lookups
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.factored_gradients import FactoredGradients, flat
+from jaxcurate.train.factored_gradients import flat
 from jaxcurate.types import Batch, Network, Params
 
 Path = tuple[str, ...]
@@ -77,39 +78,18 @@ def make_taps(network: Network, params: Params, batch: Batch) -> Taps:
   return Taps(taps_lib.zeros(encoder, params), taps_lib.zeros(decoder, params))
 
 
-def collect(
-  network: Network,
-  params: Params,
-  batch: Batch,
-  factors: Taps,
-  outputs: forwards.Forward,
-  share_BxT: jax.Array,
-  *,
-  unit: jax.Array,
-  max_segments: int,
-  z_loss: float,
-  chunk_tokens: int | None,
-) -> FactoredGradients:
-  """Arranges what the taps handed out.
+def layer_parts(
+  params: Params, batch: Batch, factors: Taps, max_segments: int
+) -> dict[str, Any]:
+  """Path of a parameter -> its factors; the output matrix is not among them.
 
   Args:
-    network: the network.
-    params: its parameters.
+    params: of the network.
     batch: the batch.
-    factors: gradient of sum_t share_t (nll_t + z_loss log_normaliser_t^2) with
-      respect to the taps.
-    outputs: of the same forward pass.
-    share_BxT: [B, T] float32, 0 where a target does not count.
-    unit: see `FactoredGradients`.
+    factors: gradient of the summed loss with respect to the taps.
     max_segments: S.
-    z_loss: factor of the squared log normaliser.
-    chunk_tokens: tokens whose logits are held at a time, None = all.
   """
-  members = {
-    side: segments.membership(batch[f'{side}_segment_ids'], max_segments)
-    for side in ('encoder', 'decoder')
-    if f'{side}_segment_ids' in batch
-  }
+  members = _members(batch, max_segments)
   parts: dict[str, Any] = {}
   for call, taps in factors._asdict().items():
     for path, own in taps_lib.flatten(taps):
@@ -119,30 +99,67 @@ def collect(
       if name in parts:
         part = _joined(name, parts[name], part)
       parts[name] = part
-  head_path = _head_path(network, params)
-  if head_path is not None:
-    name = '/'.join(head_path)
-    assert outputs.decoder_states_BxTxD is not None
-    assert outputs.log_normaliser_BxT is not None
-    head = network.head(params)
-    parts[name] = Head(
-      states=outputs.decoder_states_BxTxD,
-      head=head,
-      targets=jnp.asarray(batch['decoder_target_tokens']),
-      share=share_BxT,
-      log_normaliser=outputs.log_normaliser_BxT,
-      members=members['decoder'],
-      lookups=parts.get(name),
-      z_loss=z_loss,
-      tied=head_path[-1] == 'embedding',
-      chunk_tokens=chunk_tokens,
-    )
-  return FactoredGradients(jax.lax.stop_gradient(parts), unit)
+  return jax.lax.stop_gradient(parts)
+
+
+def with_head(
+  network: Network,
+  params: Params,
+  batch: Batch,
+  parts: Mapping[str, Any],
+  outputs: forwards.Forward,
+  share_BxT: jax.Array,
+  *,
+  max_segments: int,
+  z_loss: float,
+  chunk_tokens: int | None,
+) -> dict[str, Any]:
+  """The parts and, where it is in training, the output matrix.
+
+  Args:
+    network: the network.
+    params: its parameters.
+    batch: the batch.
+    parts: of `layer_parts`.
+    outputs: of the same forward pass.
+    share_BxT: [B, T] float32; the summed loss is
+      sum_t share_t (nll_t + z_loss log_normaliser_t^2).
+    max_segments: S.
+    z_loss: factor of the squared log normaliser.
+    chunk_tokens: tokens whose logits are held at a time, None = all.
+  """
+  path = _head_path(network, params)
+  if path is None:
+    return dict(parts)
+  assert outputs.decoder_states_BxTxD is not None
+  assert outputs.log_normaliser_BxT is not None
+  name = '/'.join(path)
+  head = Head(
+    states=outputs.decoder_states_BxTxD,
+    head=network.head(params),
+    targets=jnp.asarray(batch['decoder_target_tokens']),
+    share=share_BxT,
+    log_normaliser=outputs.log_normaliser_BxT,
+    members=_members(batch, max_segments)['decoder'],
+    lookups=parts.get(name),
+    z_loss=z_loss,
+    tied=path[-1] == 'embedding',
+    chunk_tokens=chunk_tokens,
+  )
+  return {**parts, name: jax.lax.stop_gradient(head)}
+
+
+def _members(batch: Batch, max_segments: int) -> dict[str, jax.Array]:
+  return {
+    side: segments.membership(batch[f'{side}_segment_ids'], max_segments)
+    for side in ('encoder', 'decoder')
+    if f'{side}_segment_ids' in batch
+  }
 
 
 def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
   """What one parameter's factors are, by its name."""
-  B, _, S = members.shape
+  B = len(members)
   stacked = 'layers' in path
   lead = own.cotangents.shape[:1] if stacked else ()
 
@@ -169,7 +186,7 @@ def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
         members.astype(jnp.float32),
         precision=gram.EXACT,
       )
-      return Vector(of_segment.reshape(*lead, B * S, width), stacked)
+      return Vector(of_segment, stacked)
     case 'rel_embedding':  # [B, H, L, L] of pairs, [L, L, buckets]
       of_segment = jnp.einsum(
         'bhqk,qkn,bqs->bshn',
@@ -179,7 +196,7 @@ def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
         precision=gram.EXACT,
         optimize='optimal',
       )
-      return Vector(of_segment.reshape(B * S, *of_segment.shape[2:]))
+      return Vector(of_segment)
   raise ValueError(f'{"/".join(path)}: no rule for per-example gradients')
 
 

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxcurate.models import taps as taps_lib
-from jaxcurate.train import example_gradients, losses, microbatches
 from jaxcurate.train import forward as forwards
+from jaxcurate.train import losses, microbatches
+from jaxcurate.train.capture import capture
 from jaxcurate.train.factored_gradients import weighted_gradient
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
@@ -178,35 +178,15 @@ def make_gradient_fn(
     state: TrainState, batch: Batch, key: Any, second: Params = None
   ) -> Gradients:
     """As `whole`, for weightings that look at the examples' gradients."""
-
-    def unweighted(taps: example_gradients.Taps) -> tuple[jax.Array, tuple]:
-      outputs = forwards.forward(
-        network,
-        taps_lib.attach(state.params, taps.encoder),
-        batch,
-        decoder_params=taps_lib.attach(state.params, taps.decoder),
-        chunk_tokens=chunk_tokens,
-        dropout_key=key,
-      )
-      targets, signals = look_at(outputs, state, second, batch)
-      ones_BxT = jnp.ones_like(targets.share)
-      total, _ = losses.weighted_loss(targets, ones_BxT)
-      return total, (outputs, targets, signals)
-
-    factors, (outputs, targets, signals) = jax.grad(unweighted, has_aux=True)(
-      example_gradients.make_taps(network, state.params, batch)
-    )
-    count = jnp.sum(signals.mask_E)
-    own = example_gradients.collect(
+    own, targets, signals = capture(
       network,
-      state.params,
+      state,
       batch,
-      factors,
-      outputs,
-      targets.share,
-      unit=count / jnp.maximum(jnp.sum(targets.share), 1e-9),
+      key,
+      lambda outputs, part: look_at(outputs, state, second, part),
       max_segments=max_segments,
       z_loss=z_loss,
+      accumulate=accumulate,
       chunk_tokens=chunk_tokens,
     )
     signals = dataclasses.replace(signals, gradients=own)
@@ -288,9 +268,4 @@ def make_gradient_fn(
 
   if 'gradients' not in weighting.needs:
     return whole if accumulate == 1 else in_parts
-  if accumulate > 1:
-    raise ValueError(
-      f'accumulate is {accumulate}, but the weighting compares the gradients of'
-      ' all examples of a step; set it to 1'
-    )
   return factored

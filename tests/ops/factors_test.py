@@ -137,7 +137,8 @@ def test_vector(stacked):
   gradients = np.random.default_rng(0).normal(size=(2, B * S, 3))
   if not stacked:
     gradients = gradients[0]
-  own = Vector(jnp.float32(gradients), stacked)
+  by_row = gradients.reshape(*gradients.shape[:-2], B, S, 3)
+  own = Vector(jnp.float32(by_row), stacked)
   by_example = np.moveaxis(gradients, 1, 0) if stacked else gradients
   scale = random(*by_example.shape[1:])
   assert_products(own.products(scale, [scale]), by_example, scale, [scale])
