@@ -11,6 +11,7 @@ step's factors, by `vmap(grad)`, and one gradient at a time.
 
 import argparse
 from collections.abc import Callable, Sequence
+import dataclasses
 import json
 import pathlib
 from typing import Any
@@ -79,7 +80,9 @@ def make_row(
     refresh = anchors.make_refresh_step(network, weighting, max_segments=1)
     few = AnchorSet('few', ({k: v[:8] for k, v in batch.items()},))
     stacked = anchors.stack_anchors(few)
-    current = current.replace(weighting_state=refresh(current, stacked))
+    current = dataclasses.replace(
+      current, weighting_state=refresh(current, stacked)
+    )
     costs['refresh_flops'] = count(refresh, current, stacked)
     costs['refresh_interval'] = weighting.refresh_interval
   flops, matmul = count_flops.train_step_flops(
@@ -121,7 +124,8 @@ def gram_rows(
   def in_turn(params: Params, batch: Batch) -> jax.Array:
     # The gradients alone: what one at a time costs before any product.
     def norm(row: Batch) -> jax.Array:
-      return sum(jnp.vdot(g, g) for g in jax.tree.leaves(one(params, row)))
+      squares = jax.tree.map(lambda g: jnp.vdot(g, g), one(params, row))
+      return jax.tree.reduce(jnp.add, squares)
 
     return jax.lax.map(norm, dict(batch))
 
@@ -150,6 +154,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   add('--width', type=int, default=512)
   add('--layers', type=int, default=4)
   add('--vocab', type=int, default=4096)
+  add('--weightings', nargs='+', default=list(WEIGHTINGS), help='uniform first')
   add('--rounds', type=int, default=5)
   add('--chunk_tokens', type=int, help='logits held at a time')
   add('--output', type=pathlib.Path, help='all seconds as JSON')
@@ -173,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   batch = make_batch(flags.rows, flags.length, flags.vocab)
   made = {
     name: make_row(name, network, params, batch, flags.chunk_tokens)
-    for name in WEIGHTINGS
+    for name in flags.weightings
   }
   rows = [row for row, _ in made.values()]
   costs = {name: own for name, (_, own) in made.items()}
@@ -184,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     f' {flags.rows} examples of {flags.length} tokens'
   )
   print(benchmarking.table(title, [*rows, *apart], 'rows'))
-  base = costs['uniform']
+  base = costs[flags.weightings[0]]
   for row, name in zip(rows, costs, strict=True):
     own = costs[name]
     more = [
