@@ -76,6 +76,7 @@ class WeightedTrainer(trainer.Trainer):
       num_anchors,
       model.FEATURE_CONVERTER_CLS,
     )
+    self._weighted = model
     super().__init__(
       model,
       train_state,
@@ -90,7 +91,7 @@ class WeightedTrainer(trainer.Trainer):
     )
 
   @cached_property.cached_property
-  def _partitioned_train_step(self) -> Any:
+  def _partitioned_train_step(self) -> Any:  # pyright: ignore
     return self._partitioner.partition(
       self._weighted_step,
       in_axis_resources=(
@@ -103,7 +104,7 @@ class WeightedTrainer(trainer.Trainer):
 
   def _weighted_step(self, train_state: Any, batch: Any) -> Any:
     """One step, as T5X's `train_with_lr`."""
-    model: Weighted = self._model
+    model = self._weighted
     dropout_rng = self._get_step_rng(train_state.step)
     kept = train_state.flax_mutables[state.COLLECTION]
     like = jax.eval_shape(model.initial_rule, train_state.params, batch)
@@ -141,7 +142,7 @@ class WeightedTrainer(trainer.Trainer):
     self, train_state: Any, batch: Any, rule: State, dropout_rng: Any
   ) -> Accumulated:
     """Gradients and metrics of T5X's accumulation, and the weights."""
-    model: Weighted = self._model
+    model = self._weighted
     spec = self._partitioner.data_partition_spec
     parts = self._num_microbatches or 1
     if 'gradients' in model.weighting.needs:
@@ -196,6 +197,7 @@ class WeightedTrainer(trainer.Trainer):
     )
     # Row-local weights are those of the parts, but the next state and the log
     # must see the whole batch.
+    assert carried is not None
     signals = Signals(**carried.signals)
     weighed = weighed or carried.weighed or weigh(signals)
     return Accumulated(gradients, metrics, weighed, signals)
@@ -204,8 +206,8 @@ class WeightedTrainer(trainer.Trainer):
     self, train_state: Any, rule: State, refreshes: jax.Array
   ) -> tuple[State, jax.Array]:
     """The weighting's state after a refresh, if one is due."""
-    model: Weighted = self._model
-    weighting, anchors = model.weighting, self._anchors
+    model, anchors = self._weighted, self._anchors
+    weighting = model.weighting
     if anchors is None or weighting.refresh is None:
       return rule, refreshes
     refresh_fn, needs = weighting.refresh, weighting.anchor_needs
