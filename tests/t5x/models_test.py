@@ -158,6 +158,24 @@ def test_gradients_of_examples_want_the_whole_batch_and_t5(t5x):
     t5x.make_decoder(tracin.make())
 
 
+def test_scores_that_a_batch_brings_are_weights(t5x):
+  batch = t5x.make_batch()
+  scores = np.random.default_rng(0).normal(size=(8, t5x.SEGMENTS))
+  batch['document_score'] = scores.astype(np.float32)
+  for parts in (None, 2):
+    trainer = t5x.make_trainer(
+      t5x.make_model(column.make(scale='raw')), batch, parts=parts
+    )
+    _, _, metrics = t5x.step(trainer, batch)
+    real = np.arange(1, 3) <= batch['decoder_segment_ids'].max(1)[:, None]
+    weights = 1 / (1 + np.exp(-scores[real]))
+    np.testing.assert_allclose(
+      [metrics['weights/min'], metrics['weights/max']],
+      [weights.min(), weights.max()],
+      rtol=1e-5,
+    )
+
+
 def test_settings_that_cannot_be_are_refused(t5x):
   batch = t5x.make_batch()
   with pytest.raises(ValueError, match=r'reference_loss.*own step'):
