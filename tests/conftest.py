@@ -17,6 +17,7 @@ os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 
+import gc  # noqa: E402
 import types  # noqa: E402
 
 import jax  # noqa: E402
@@ -27,6 +28,9 @@ import pytest  # noqa: E402
 from jaxcurate.models import mesh as mesh_lib  # noqa: E402
 from jaxcurate.ops import segments  # noqa: E402
 from jaxcurate.types import Features, Scorer, Summary  # noqa: E402
+
+# Compiled programs leave millions of objects: walk through them rarely.
+gc.set_threshold(100_000, 20, 50)
 
 _SHARED = pathlib.Path(__file__).parent.parent.parent / 'shared' / 'data'
 

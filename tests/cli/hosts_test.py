@@ -84,7 +84,7 @@ def test_two_hosts_train_a_model_and_score_with_it(
   assert np.isfinite(held_out.column('loss').to_numpy()).all()
 
   score = (
-    'score', '--method=perplexity', '--method=density', '--method=bm25',
+    'score', '--method=density', '--method=bm25',
     f'--input={corpus}', f'--anchors={corpus}',
     f'--model={trained / "model"}', '--gin.score.run.block_rows=10',
   )  # fmt: skip

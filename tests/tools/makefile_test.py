@@ -66,7 +66,7 @@ def test_targets_run_what_they_say(checkout):
     done = make(target)
     assert done.returncode == 0, done.stderr
   log = (folder / 'log').read_text()
-  assert '-m pytest -q -n 2 --durations=10\n' in log
+  assert '-m pytest -q -n 2 --dist worksteal --durations=10\n' in log
   for line in ('check --quiet .\n', 'format --quiet --check .\n', '\ndemo\n'):
     assert line in log
 

@@ -19,18 +19,19 @@ VOCAB, S, Z_LOSS = 300, 2, 0.01
 
 LLAMA = decoder.DecoderConfig(
   vocab_size=VOCAB, embed_dim=16, num_heads=2, num_kv_heads=1, head_dim=8,
-  mlp_dim=24, num_layers=2, qkv_bias=True, qk_norm=True, tied_head=True,
+  mlp_dim=24, num_layers=1, qkv_bias=True, qk_norm=True, tied_head=True,
 )  # fmt: skip
 T5 = t5.T5Config(
   vocab_size=VOCAB, embed_dim=16, num_heads=2, head_dim=8, mlp_dim=24,
-  num_encoder_layers=2, num_decoder_layers=2, activations=('gelu', 'linear'),
+  num_encoder_layers=1, num_decoder_layers=2, activations=('gelu', 'linear'),
 )  # fmt: skip
 NETWORKS = {
   'decoder': lambda: decoder.make_network(LLAMA),
   'scanned decoder, own head, remat': lambda: decoder.make_network(
-    dataclasses.replace(LLAMA, tied_head=False, scan_layers=True, remat=True)
+    dataclasses.replace(
+      LLAMA, num_layers=2, tied_head=False, scan_layers=True, remat=True
+    )
   ),
-  't5': lambda: t5.make_network(T5),
   'scanned t5, tied': lambda: t5.make_network(
     dataclasses.replace(
       T5, tied_head=True, scale_decoder_outputs=True, scan_layers=True
