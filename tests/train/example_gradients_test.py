@@ -88,12 +88,10 @@ def spy(found):
 
   def update(signals, state):
     size = len(signals.mask_E)
-    scale, direction = found['scale'], found['direction']
-    shown = {
-      'gram': signals.gradients.gram(),
-      'scaled': signals.gradients.gram(scale),
-      'dot': signals.gradients.dot(direction),
-    }
+    scaled, dots = signals.gradients.products(
+      [found['direction']], found['scale']
+    )
+    shown = {'gram': signals.gradients.gram(), 'scaled': scaled, 'dot': dots[0]}
     return jnp.arange(1.0, size + 1), shown, {}
 
   return Weighting(lambda shapes: None, update, needs=frozenset({'gradients'}))
