@@ -53,6 +53,5 @@ $(STAMP): pyproject.toml
 	  { echo 'python venv is missing. Run: $(APT)' >&2; exit 1; }
 	@test -e $@ || { echo 'Installing into .venv (once; some minutes) ...'; \
 	  $(PYTHON) -m venv --clear .venv; }
-	@$(BIN)/python -m pip install -q --no-compile --disable-pip-version-check \
-	  -e '.[dev]'
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -168,32 +168,30 @@ def test_scorer(name, kind, model_of, corpus, tmp_path):
     scorer_for(module, model_of(other)[0], vocabulary, documents)
     pytest.skip(refused)
   base = scores(scorer, model, corpus / 'forward.jsonl', tmp_path / 'base')
-  variants = {
-    'row order, blocks and batch size': {
-      'path': 'backward.jsonl',
-      'block_rows': 7,
-      'rows_per_batch': 5,
-    },
-    'mesh': {'devices': 8, 'mesh': 'data=4,model=2', 'rows_per_batch': 8},
-  }
   for column in base.values():
     known = np.isfinite(column)
     assert column.dtype == np.float32
     assert known.sum() >= 19
     assert len(np.unique(column[known])) > 2  # Nuggets: shares of four anchors
-  for index, (variant, settings) in enumerate(variants.items()):
-    path = corpus / settings.pop('path', 'forward.jsonl')
-    # What was fitted once stays: only the pass over the corpus may vary.
-    reuse = str(tmp_path / 'base') if scorer.fit else None
-    other = scores(
-      scorer, model, path, tmp_path / str(index), reuse=reuse, **settings
+  # All at once: the rows' order, blocks, the batch's size, devices and mesh.
+  # What was fitted once stays: only the pass over the corpus may vary.
+  other = scores(
+    scorer,
+    model,
+    corpus / 'backward.jsonl',
+    tmp_path / 'other',
+    reuse=str(tmp_path / 'base') if scorer.fit else None,
+    block_rows=7,
+    rows_per_batch=8,
+    devices=8,
+    mesh='data=4,model=2',
+  )
+  for column, values in base.items():
+    np.testing.assert_allclose(
+      other[column],
+      values,
+      rtol=1e-5,
+      atol=rounding(scorer) * float(np.nanstd(values))
+      + 1e-5 * subtracts(scorer, column),
+      err_msg=column,
     )
-    for column, values in base.items():
-      np.testing.assert_allclose(
-        other[column],
-        values,
-        rtol=1e-5,
-        atol=rounding(scorer) * float(np.nanstd(values))
-        + 1e-5 * subtracts(scorer, column),
-        err_msg=f'{column}: {variant} changed it',
-      )

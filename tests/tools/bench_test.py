@@ -203,13 +203,13 @@ def test_weighting_benchmark_runs(capsys, tmp_path):
   flags = '--rows=4 --length=8 --width=16 --layers=1 --vocab=32 --rounds=1'
   output = tmp_path / 'seconds.json'
   bench_weighting.main(
-    [*flags.split(), f'--output={output}', '--weightings', 'uniform', 'GREATS']
+    [*flags.split(), f'--output={output}', '--weightings', 'uniform', 'ADAPT']
   )
   text = capsys.readouterr().out
-  [line] = [x for x in text.splitlines() if x.startswith('  GREATS:')]
+  [line] = [x for x in text.splitlines() if x.startswith('  ADAPT:')]
   assert 'of the wall time of uniform' in line
   assert 'refresh of 8 anchors every' in text
   found = json.loads(output.read_text())
   costs = found['costs']
-  assert costs['GREATS']['flops'] > costs['uniform']['flops']
+  assert costs['ADAPT']['flops'] > costs['uniform']['flops']
   assert {'vmap(grad), Gram', 'in turn'} <= found.keys()
