@@ -84,7 +84,8 @@ def distance(score: np.ndarray, line: float) -> Float64[np.ndarray, ' N']:
   >>> distance(np.array([5.0, 7.0, 9.0, 6.0]), 0.5).tolist()
   [0.375, 0.125, 0.375, 0.125]
   """
-  rank = (stats.rankdata(score) - 0.5) / len(score)
+  # Some SciPy versions rank float32 in float32.
+  rank = (stats.rankdata(score).astype(np.float64) - 0.5) / len(score)
   return np.abs(rank - line)
 
 
