@@ -162,6 +162,13 @@ class TrainingBatches:
     place = _Place(int(state['epoch']), int(state['block']), int(state['row']))
     self._consumed = self._ahead = place
 
+  def epochs(self) -> int:
+    """Whole passes over the documents, up to the last batch.
+
+    A batch may hold rows of two epochs: it is the last one of the first.
+    """
+    return self._consumed.epoch
+
   def document_id(self, id_hash: int) -> str | None:
     """Id of the document with this hash, None where there is none."""
     found = np.flatnonzero(self._part.id_hash == np.uint64(id_hash))

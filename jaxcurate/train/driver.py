@@ -18,7 +18,7 @@ import jax
 import tqdm
 
 from jaxcurate.io.errors import Interrupted, UserError
-from jaxcurate.train import evaluation
+from jaxcurate.train import epochs, evaluation
 from jaxcurate.train.checkpoint import Checkpoints
 from jaxcurate.train.metrics import MetricsWriter
 from jaxcurate.train.progress import Plan, StepLog, Totals
@@ -44,6 +44,10 @@ class Batches(Protocol):
     """Id of the document with this hash, where it is known."""
     ...
 
+  def epochs(self) -> int:
+    """Whole passes over the data, up to the last batch that was returned."""
+    ...
+
 
 class Program(NamedTuple):
   """The compiled parts of a run.
@@ -58,6 +62,7 @@ class Program(NamedTuple):
     evaluate: params -> one result per member, or None.
     step_flops: the step's batch -> operations of one member's step.
     refresh_flops: operations of one member's refresh.
+    sums: what the weighting adds up for the log of epochs, or None.
   """
 
   init: Callable[[], TrainState]
@@ -69,6 +74,7 @@ class Program(NamedTuple):
   evaluate: Callable[[Any], list[evaluation.EvalResult]] | None
   step_flops: Callable[[Any], float]
   refresh_flops: float
+  sums: epochs.Sums | None = None
 
 
 def run(
@@ -108,8 +114,10 @@ def run(
         f'{checkpoint_folder}: already at step {start}, but --steps is'
         f' {plan.steps}; give at least {start}, or another --output'
       )
+    begun = None
     if start:
       state, position = checkpoints.restore(program.like)
+      begun = position.get('epoch')
       totals = Totals(**position['totals'])
       for iterator, data in zip(batches, position['data'], strict=True):
         iterator.restore(data)
@@ -132,12 +140,24 @@ def run(
       plan, checkpoints, writers, totals, bar, batches[0].document_id
     )
 
+    epoch_log = None
+    if program.sums is not None:
+      epoch_log = epochs.EpochLog(
+        program.sums,
+        lambda: [iterator.epochs() for iterator in batches],
+        writers,
+        state,
+        begun,
+      )
+
     def save(step: int) -> None:
       log.drain()
       for writer in writers:
         writer.sync()
       data = [iterator.state() for iterator in batches]
       position = {'data': data, 'totals': log.totals._asdict()}
+      if epoch_log is not None:
+        position['epoch'] = epoch_log.position()
       checkpoints.save(step, state, position)
 
     results, step_flops = None, None
@@ -150,7 +170,9 @@ def run(
         state = program.refresh(state)
         flops += program.refresh_flops
       state, metrics = program.step(state, batch)
-      log.add(step, metrics, flops)
+      last = step == plan.steps
+      line = epoch_log and epoch_log.line(state, step, last=last)
+      log.add(step, metrics, flops, line)
       if program.evaluate and plan.is_last_or_every(step, plan.eval_every):
         log.drain()
         results = program.evaluate(state.params)

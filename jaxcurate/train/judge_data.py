@@ -148,6 +148,10 @@ class JudgeBatches:
     """Goes back to a position."""
     self._step = state['step']
 
+  def epochs(self) -> int:
+    """Whole passes over the items."""
+    return self._step * self._num_items // len(self._items.target)
+
   def document_id(self, id_hash: int) -> str | None:
     """None: the batches do not say whose their examples are."""
     del id_hash

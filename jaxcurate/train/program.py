@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import flops
-from jaxcurate.train import adapters, evaluation
+from jaxcurate.train import adapters, epochs, evaluation
 from jaxcurate.train.anchors import make_refresh_step, stack_anchors
 from jaxcurate.train.driver import Program
 from jaxcurate.train.optimizers import Optimizer
@@ -219,6 +219,7 @@ def make_program(
     evaluate=evaluate,
     step_flops=step_flops,
     refresh_flops=refresh_flops,
+    sums=epochs.sums_of(weighting.tally, domains, population=population),
   )
 
 

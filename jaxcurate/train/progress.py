@@ -92,9 +92,22 @@ class StepLog:
     self._clock = time.perf_counter()
     self._logged = totals
 
-  def add(self, step: int, metrics: Any, flops: float) -> None:
-    """Takes a step that was dispatched; fetches one that is due."""
-    self._pending.append((step, metrics, flops))
+  def add(
+    self,
+    step: int,
+    metrics: Any,
+    flops: float,
+    then: Callable[[], None] | None = None,
+  ) -> None:
+    """Takes a step that was dispatched; fetches one that is due.
+
+    Args:
+      step: the step.
+      metrics: on the device.
+      flops: of the step.
+      then: called when the step is fetched and its line is written.
+    """
+    self._pending.append((step, metrics, flops, then))
     if len(self._pending) > IN_FLIGHT:
       self._fetch()
 
@@ -104,7 +117,7 @@ class StepLog:
       self._fetch()
 
   def _fetch(self) -> None:
-    step, device_metrics, flops = self._pending.popleft()
+    step, device_metrics, flops, then = self._pending.popleft()
     members = len(self._writers)
     metrics = {
       name: np.reshape(value, members)
@@ -125,6 +138,8 @@ class StepLog:
     self._bar.update()
     if step == 1 or self._plan.is_last_or_every(step, self._plan.log_every):
       self._write(step, metrics)
+    if then is not None:
+      then()
 
   def _write(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
     new, old = self.totals, self._logged

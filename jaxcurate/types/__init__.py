@@ -29,6 +29,7 @@ from jaxcurate.types.training import (
   ExampleGradients,
   Preconditioner,
   Signals,
+  Tally,
   TrainingShapes,
   Weighting,
 )
@@ -54,6 +55,7 @@ __all__ = [
   'Signals',
   'State',
   'Summary',
+  'Tally',
   'TrainingShapes',
   'Vocabulary',
   'Weighting',

@@ -1,6 +1,6 @@
 """What a training step offers a weighting, and what it gets back."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -139,6 +139,21 @@ class Signals:
   opt_state: Any = None
 
 
+class Tally(NamedTuple):
+  """What a weighting adds up over the steps, to be logged by epoch.
+
+  Attributes:
+    read: state -> the sums since step 1: small arrays of the state, by name.
+    between: (sums at the start of an epoch, sums at its end, names of the
+      corpus's domain codes) -> finite numbers by name, as NumPy on the host.
+  """
+
+  read: Callable[[State], Mapping[str, Any]]
+  between: Callable[
+    [Mapping[str, Any], Mapping[str, Any], Sequence[str]], dict[str, float]
+  ]
+
+
 class Weighting(NamedTuple):
   """A rule that weights every example of a training batch, on device.
 
@@ -156,6 +171,7 @@ class Weighting(NamedTuple):
     batch_coupled: True when a weight depends on other rows of the batch.
     most_kept: number of examples E -> most of them that usually have a weight
       above 0: the step is then fast, and right for more of them too. None: E.
+    tally: what is logged of an epoch besides the steps' `info`, or None.
   """
 
   init: Callable[[TrainingShapes], State]
@@ -166,3 +182,4 @@ class Weighting(NamedTuple):
   anchor_needs: frozenset[str] = frozenset()
   batch_coupled: bool = False
   most_kept: Callable[[int], int] | None = None
+  tally: Tally | None = None

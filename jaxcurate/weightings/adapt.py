@@ -22,8 +22,9 @@ Similarities lie in [-1, 1], so at temperature 1 the weights lie in
 loss they also lower the learning rate. The weights are absolute; their mean is
 the paper's effective proportion.
 
-state['totals'] adds up over all steps what a log wants to show per epoch and
-domain, see `ops.similarity_totals`.
+The histogram of similarities and the effective proportion are logged per epoch
+and, with `by_domain`, per domain: state['totals'] adds them up over all steps,
+see `ops.similarity_totals`.
 """
 
 from typing import Literal
@@ -33,7 +34,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from jaxcurate.ops import example_means, similarity_totals
-from jaxcurate.types import Signals, State, TrainingShapes, Weighting
+from jaxcurate.types import Signals, State, Tally, TrainingShapes, Weighting
 
 EPSILON = example_means.EPSILON  # section 5: also under the temperature
 CENTER_DECAY = 0.99  # ours: the running mean looks back about 100 steps
@@ -165,6 +166,7 @@ def make(
     refresh_interval=refresh_interval,
     needs=needs | domain if by_domain else needs,
     anchor_needs=needs | domain if per_task else needs,
+    tally=Tally(lambda state: state['totals'], similarity_totals.between),
   )
 
 

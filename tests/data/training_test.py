@@ -70,7 +70,7 @@ def _epoch_rows(part, **kwargs):
   """Number of rows in epoch 0."""
   batches = _batches(part, rows_per_batch=1, **kwargs)
   count = 0
-  while batches.state()['epoch'] == 0:
+  while batches.epochs() == 0:
     next(batches)
     count += 1
   return count
@@ -206,7 +206,7 @@ def test_a_batch_larger_than_an_epoch(part):
   batches = _batches(part, rows_per_batch=3 * count)
   batch = next(batches)
   assert batch['encoder_segment_ids'].any(axis=1).all()
-  assert batches.state()['epoch'] >= 2
+  assert batches.epochs() >= 2
 
 
 def test_one_document_of_one_token(tmp_path):

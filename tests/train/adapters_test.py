@@ -43,6 +43,9 @@ class Stream:
   def restore(self, state):
     self.rows.restore(state)
 
+  def epochs(self):
+    return self.rows.epochs()
+
   def document_id(self, id_hash):
     return f'document {id_hash}'
 

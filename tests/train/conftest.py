@@ -117,6 +117,10 @@ class Stream:
   def restore(self, state):
     self.position = state['position']
 
+  def epochs(self):
+    """Five batches are an epoch."""
+    return self.position // 5
+
   def document_id(self, id_hash):
     return f'document {id_hash}'
 

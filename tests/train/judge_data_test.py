@@ -125,6 +125,7 @@ def test_a_place_in_the_data_is_a_number(part):
   whole = seen(batches(part), 9)
   first = batches(part)
   seen(first, 4)
+  assert first.epochs() == 3  # of four items, after 4 x 3
   later = batches(part)
   later.restore(first.state())
   assert seen(later, 5) == whole[4:]

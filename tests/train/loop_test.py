@@ -119,6 +119,14 @@ def test_the_log_has_what_readers_rely_on(whole):
     np.average(table['loss'], weights=table['tokens']), evals[-1]['eval/loss']
   )
   assert list((folder / 'tensorboard').iterdir())
+  # Epochs of five batches of ten examples; the last one has only begun.
+  ends = [line for line in log if 'epoch' in line]
+  assert [(line['step'], line['epoch']) for line in ends] == [
+    (5, 1), (10, 2), (13, 3)
+  ]  # fmt: skip
+  names = [f'epoch/similarity_hist/{i:02d}' for i in range(20)]
+  assert [sum(map(line.get, names)) for line in ends] == [50, 50, 30]
+  assert all(0.26 < line['epoch/effective_proportion'] < 0.74 for line in ends)
 
 
 def test_a_resumed_run_repeats_an_uninterrupted_one(tiny, tmp_path, whole):

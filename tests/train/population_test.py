@@ -89,6 +89,13 @@ def test_a_resumed_population_repeats_an_uninterrupted_one(
     batches=streams(tiny), seeds=SEEDS, **settings(tiny, tmp_path)
   )
   jax.tree.map(np.testing.assert_array_equal, state, population[1])
+  for seed in SEEDS:
+    ends, expected = (
+      [line for line in read(run / f'seed{seed}') if 'epoch' in line]
+      for run in (tmp_path, population[0])
+    )
+    assert [line['step'] for line in ends] == [4, 5, 7]
+    assert ends[1:] == expected  # step 4 was the last at first
 
 
 def test_seeds_and_streams_must_match(tiny, tmp_path):

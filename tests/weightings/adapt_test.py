@@ -100,6 +100,14 @@ def test_totals_by_domain_against_numpy():
   found = state['totals']
   np.testing.assert_array_equal(found['similarity_MxK'], expected)
   np.testing.assert_allclose(found['weight_M'], total, rtol=1e-5)
+  zeros = weighting.init(TrainingShapes(4, domains=('web', 'books')))
+  logged = weighting.tally.between(
+    *map(weighting.tally.read, (zeros, state)), ['web', 'books']
+  )
+  assert logged['similarity_hist/books/07'] == expected[1, 7]
+  np.testing.assert_allclose(
+    logged['effective_proportion/web'], total[0] / expected[0].sum(), rtol=1e-5
+  )
   with pytest.raises(ValueError, match='domain'):
     weighting.update(signals(pooled), state)
 
