@@ -21,12 +21,14 @@ def solve(
   ridge: float | Array = 0.0,
   center: float = 1.0,
   upper: float | None = None,
+  total: Float[Array, ''] | None = None,
   iterations: int = 200,
   start_E: Float[Array, ' E'] | None = None,
 ) -> Float[Array, ' E']:
   """argmin_w w'Qw / 2 - b'w + ridge |w - center|^2 / 2,  0 <= w <= upper.
 
-  The result never scores worse than where it started. Q is scaled to unit mean
+  With `total` also sum w = total. The result never scores worse than where it
+  started, or its projection on the constraints. Q is scaled to unit mean
   diagonal, so that float32 holds gradients of any size; the step is one over
   an upper bound of the largest eigenvalue.
 
@@ -39,6 +41,7 @@ def solve(
       determined in sum only; above 0 they are equal.
     center: the weight that the ridge draws to.
     upper: largest weight, or None.
+    total: >= 0, the weights' sum, as far as `upper` allows; None: free.
     iterations: of FISTA.
     start_E: first weights; None: `center` for all.
 
@@ -49,7 +52,6 @@ def solve(
   >>> solve(gram, linear, jnp.array([True, True, True]), upper=2.0).tolist()
   [0.5, 2.0, 0.0]
   """
-  highest = jnp.inf if upper is None else upper
   pair_ExE = mask_E[:, None] & mask_E[None, :]
   gram_ExE = jnp.where(pair_ExE, gram_ExE, 0.0)
   linear_E = jnp.where(mask_E, linear_E, 0.0)
@@ -58,7 +60,7 @@ def solve(
   gram_ExE, linear_E, ridge = gram_ExE / unit, linear_E / unit, ridge / unit
   if start_E is None:
     start_E = jnp.full_like(linear_E, center)
-  start_E = jnp.where(mask_E, jnp.clip(start_E, 0.0, highest), 0.0)
+  start_E = project(start_E, mask_E, upper=upper, total=total)
   found_E = improve(
     gram_ExE,
     linear_E,
@@ -68,6 +70,7 @@ def solve(
     ridge=ridge,
     center=center,
     upper=upper,
+    total=total,
     iterations=iterations,
   )
 
@@ -91,6 +94,7 @@ def improve(
   ridge: float | Array,
   center: float,
   upper: float | None,
+  total: Float[Array, ''] | None = None,
   iterations: int,
 ) -> Float[Array, ' E']:
   """Some iterations of FISTA: the inside of `solve`, for loops around it.
@@ -104,12 +108,12 @@ def improve(
     ridge: as for `solve`.
     center: as for `solve`.
     upper: as for `solve`.
+    total: as for `solve`.
     iterations: as for `solve`.
 
   Returns:
     [E] float32.
   """
-  highest = jnp.inf if upper is None else upper
   rate = 1 / (jnp.where(bound > 0, bound, 1.0) + ridge)
 
   def step(_: Array, carry: tuple) -> tuple:
@@ -119,8 +123,8 @@ def improve(
       - linear_E
       + ridge * (ahead_E - center)
     )
-    moved_E = jnp.clip(ahead_E - rate * slope_E, 0.0, highest)
-    new_E = jnp.where(mask_E, moved_E, 0.0)
+    moved_E = ahead_E - rate * slope_E
+    new_E = project(moved_E, mask_E, upper=upper, total=total)
     # Momentum that points uphill is dropped.
     uphill = jnp.sum((ahead_E - new_E) * (new_E - old_E)) > 0
     momentum = jnp.where(uphill, 1.0, momentum)
@@ -130,6 +134,56 @@ def improve(
 
   first = (start_E, start_E, jnp.float32(1))
   return jax.lax.fori_loop(0, iterations, step, first)[0]
+
+
+def project(
+  values_E: Float[Array, ' E'],
+  mask_E: Bool[Array, ' E'],
+  *,
+  upper: float | None,
+  total: Float[Array, ''] | None,
+) -> Float[Array, ' E']:
+  """The nearest weights within the bounds, and of the given sum.
+
+  With a sum: w_i = clip(x_i - shift, 0, upper). Their sum falls with the shift
+  in straight pieces between the points x_i and x_i - upper; the piece that
+  crosses `total` is found by summing at all of them, and solved.
+
+  Args:
+    values_E: [E] float32, x.
+    mask_E: as for `solve`.
+    upper: as for `solve`.
+    total: as for `solve`.
+
+  Returns:
+    [E] float32.
+
+  >>> x = jnp.array([3.0, 1.0, 0.5, 9.0])
+  >>> project(x, x < 9, upper=1.5, total=jnp.float32(2)).tolist()
+  [1.5, 0.5, 0.0, 0.0]
+  """
+  if total is None:
+    highest = jnp.inf if upper is None else upper
+    return jnp.where(mask_E, jnp.clip(values_E, 0.0, highest), 0.0)
+  highest = total if upper is None else jnp.float32(upper)
+  total = jnp.minimum(total, highest * jnp.sum(mask_E))
+  x_E = jnp.where(mask_E, values_E, 0.0)
+  # Of masked examples: a point where the sum of the others is 0 as well.
+  last = jnp.max(x_E, where=mask_E, initial=jnp.finfo(jnp.float32).min)
+  points = jnp.where(mask_E, x_E, last)
+  points = jnp.concatenate([points, points - highest])
+
+  def weights_at(shift: Array) -> Array:
+    return jnp.where(mask_E, jnp.clip(x_E - shift, 0.0, highest), 0.0)
+
+  sums = jax.vmap(lambda shift: jnp.sum(weights_at(shift)))(points)
+  low = jnp.max(jnp.where(sums >= total, points, -jnp.inf))
+  high = jnp.min(jnp.where(sums <= total, points, jnp.inf))
+  full_E = mask_E & (x_E - highest >= high)
+  free_E = mask_E & (x_E >= high) & (x_E - highest <= low)
+  rest = jnp.sum(jnp.where(free_E, x_E, 0.0)) + highest * jnp.sum(full_E)
+  shift = (rest - total) / jnp.maximum(jnp.sum(free_E), 1)
+  return weights_at(jnp.clip(shift, low, high))
 
 
 def largest_eigenvalue(gram_ExE: Float[Array, 'E E']) -> Float[Array, '']:

@@ -4,7 +4,7 @@ Three rules that pick at most `size` examples so that w'Qw / 2 - b'w becomes
 small, Q being the Gram matrix of their effects and b the alignment with a
 target: by alignment alone, by orthogonal matching pursuit, and by GREATS's
 marginal gain with unit weights. Masked examples are never chosen and never
-read, `size` may be traced, and a rule may choose fewer.
+read, `size` may be traced, and a rule may choose fewer unless told to `fill`.
 """
 
 import jax
@@ -22,8 +22,9 @@ def topk(
   size: int | Int[Array, ''],
   *,
   ridge: float | Array = 0.0,
+  fill: bool = False,
 ) -> Bool[Array, ' E']:
-  """The highest b_i / sqrt(Q_ii + ridge), only where b_i > 0.
+  """The highest b_i / sqrt(Q_ii + ridge), only where b_i > 0 unless `fill`.
 
   >>> topk(jnp.diag(jnp.array([4., 1., 1.])), jnp.array([2., 1.5, -1.]),
   ...      jnp.ones(3, bool), 1).tolist()
@@ -31,7 +32,7 @@ def topk(
   """
   square_E = jnp.where(mask_E, jnp.diagonal(gram_ExE) + ridge, 0.0)
   safe_E = jnp.where(square_E > 0, square_E, 1.0)
-  useful_E = mask_E & (linear_E > 0)
+  useful_E = mask_E if fill else mask_E & (linear_E > 0)
   score_E = jnp.where(useful_E, linear_E / jnp.sqrt(safe_E), 0.0)
   count = jnp.minimum(size, jnp.sum(useful_E))
   return keep_top(score_E, useful_E, count)
@@ -48,13 +49,16 @@ def greedy(
   tolerance: float = 1e-5,
   iterations: int = 10,
   by_length: bool = True,
+  fill: bool = False,
   most: int | None = None,
 ) -> tuple[Bool[Array, ' E'], Float[Array, ' E']]:
   """Orthogonal matching pursuit with non-negative weights.
 
   Repeats: with residual r = b - Qw, adds the example of the largest gain
   max(0, r_i)^2 / (2 (Q_ii + ridge)), what its best weight alone would bring,
-  and solves for the weights of all that were chosen.
+  and solves for the weights of all that were chosen. With `fill` the weights'
+  mean is 1, so that the residuals' zero means nothing: they keep their sign,
+  and it goes on until `size` are chosen.
 
   Args:
     gram_ExE: [E, E] float32, Q.
@@ -67,6 +71,7 @@ def greedy(
     iterations: of the solver after each choice; it goes on from the weights
       before, so that few suffice.
     by_length: False compares r_i itself, as GRAD-MATCH does.
+    fill: whether to choose `size` examples in any case.
     most: what `size` never exceeds, known when compiled; None: E.
 
   Returns:
@@ -84,11 +89,15 @@ def greedy(
   bound = bounded_nnls.largest_eigenvalue(gram_ExE)  # of any subset's too
 
   def gain_of(weights_E: Array) -> Array:
-    residual_E = jnp.maximum(linear_E - _product(gram_ExE, weights_E), 0.0)
-    return residual_E**2 / (2 * square_E) if by_length else residual_E
+    residual_E = linear_E - _product(gram_ExE, weights_E)
+    if not fill:
+      residual_E = jnp.maximum(residual_E, 0.0)
+    if not by_length:
+      return residual_E
+    return residual_E * jnp.abs(residual_E) / (2 * square_E)
 
   none_E = jnp.zeros_like(linear_E)
-  least = tolerance * jnp.max(gain_of(none_E))
+  least = -jnp.inf if fill else tolerance * jnp.max(gain_of(none_E))
 
   def pick(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
     chosen_E, weights_E = carry
@@ -103,6 +112,7 @@ def greedy(
       ridge=ridge,
       center=0.0,
       upper=upper,
+      total=jnp.sum(more_E, dtype=jnp.float32) if fill else None,
       iterations=iterations,
     )
     return more_E, jnp.where(go, solved_E, weights_E)

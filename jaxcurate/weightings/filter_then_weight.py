@@ -18,9 +18,17 @@ alignment, is not here):
 * Vanilla Filter + Reweight: optimizer_aware = False;
 * Unbounded Weight: max_weight = None.
 
+The weights of the kept examples sum to their number unless `fixed_total` is
+False. Matching a noisy gradient of many dimensions by least squares shrinks all
+weights towards 0, since the examples' gradients are nearly orthogonal to the
+target: a lower learning rate in all but name. Of that solution only the ratios
+say which examples help. With the sum fixed an example need not be better than
+none, only than the others: the full share is kept.
+
 Uniform weights stand in, and are counted, where the target or the examples'
-products are zero or not finite and where no example points towards the target;
-not counted, where fewer than `warmup_updates` formed the optimizer's moments.
+products are zero or not finite and where no example points towards the target
+(with a free sum: towards what momentum leaves of it); not counted, where fewer
+than `warmup_updates` formed the optimizer's moments.
 """
 
 from typing import Literal
@@ -43,6 +51,7 @@ def make(
   optimizer_aware: bool = True,
   reweight: bool = True,
   max_weight: float | None = 4.0,
+  fixed_total: bool = True,
   ridge: float = 1e-3,
   curvature: update_matching.Curvature = 'preconditioner',
   target_scale: float | None = None,
@@ -62,7 +71,9 @@ def make(
       pursuit, or by marginal gain with unit weights.
     optimizer_aware: False takes plain gradient descent for the optimizer.
     reweight: False gives kept examples weight 1.
-    max_weight: > 0, or None for no bound.
+    max_weight: > 0, with `fixed_total` >= 1; None for no bound.
+    fixed_total: whether the weights of the k kept examples sum to k, so that
+      the step is as long as that of uniform training on k examples.
     ridge: >= 0, draws the weights to 1; a share of the mean squared length of
       the examples' contributions.
     curvature: 'preconditioner' or 'identity', of the target's loss.
@@ -84,6 +95,11 @@ def make(
     raise ValueError(f'filter is {filter!r}, expected one of {FILTERS}')
   if max_weight is not None and max_weight <= 0:
     raise ValueError(f'max_weight is {max_weight}, expected above 0 or None')
+  if fixed_total and max_weight is not None and max_weight < 1:
+    raise ValueError(
+      f'max_weight is {max_weight}, expected at least 1: the mean weight is 1'
+      ' unless fixed_total = False'
+    )
   if ridge < 0 or warmup_updates < 0 or iterations < 1:
     raise ValueError(
       f'ridge is {ridge}, warmup_updates {warmup_updates} and iterations'
@@ -102,15 +118,22 @@ def make(
       return mask_E
     given = (found.gram_ExE, found.linear_E, mask_E, size)
     if filter == 'topk':
-      chosen_E = subset_filters.topk(*given, ridge=absolute_ridge)
+      chosen_E = subset_filters.topk(
+        *given, ridge=absolute_ridge, fill=fixed_total
+      )
     elif filter == 'greats':
-      chosen_E = subset_filters.greats(*given, most=most(len(mask_E)))
+      chosen_E = subset_filters.greats(
+        *given,
+        tolerance=-jnp.inf if fixed_total else 0.0,
+        most=most(len(mask_E)),
+      )
     else:
       chosen_E, _ = subset_filters.greedy(
         *given,
         ridge=absolute_ridge,
         upper=max_weight,
         iterations=-(-iterations // 10),
+        fill=fixed_total,
         most=most(len(mask_E)),
       )
     return jnp.where(size >= jnp.sum(mask_E), mask_E, chosen_E)
@@ -144,11 +167,13 @@ def make(
         chosen_E,
         ridge=absolute_ridge,
         upper=max_weight,
+        total=jnp.sum(solved_E) if fixed_total else None,
         iterations=iterations,
       )
+    towards_E = found.target_E if fixed_total else found.linear_E
     valid = (
       found.valid
-      & jnp.any(found.linear_E > 0)
+      & jnp.any(towards_E > 0)
       & jnp.any(solved_E > 0)
       & jnp.all(jnp.isfinite(solved_E))
     )

@@ -57,17 +57,28 @@ def test_by_hand():
   everyone = jnp.ones(4, bool)
 
   @jax.jit
-  def every(gram, linear):
+  def every(gram, linear, size):
     given = gram, linear, everyone
     return (
       subset_filters.topk(*given, 4),
       subset_filters.greedy(*given, 4, iterations=100),
       subset_filters.greats(*given, 2),
       subset_filters.greats(*given, 4),
-      subset_filters.greats(*given, 4, tolerance=-np.inf),
+      (
+        subset_filters.greats(*given, 4, tolerance=-np.inf),
+        subset_filters.topk(*given, 4, fill=True),
+      ),
+      subset_filters.greedy(
+        gram,
+        jnp.array([6.0, 5.0, 1.0, -3.0]),
+        everyone,
+        size,
+        iterations=100,
+        fill=True,
+      ),
     )
 
-  aligned, (picked, weights), two, four, forced = every(gram, linear)
+  aligned, (picked, weights), two, four, forced, _ = every(gram, linear, 3)
   # b / |g| = 3, 3, 1, negative: the harmful one never.
   assert chosen(aligned) == [0, 1, 2]
   # Once a copy carries weight 3/2, the other has nothing left to bring.
@@ -75,7 +86,16 @@ def test_by_hand():
   np.testing.assert_allclose(weights, [1.5, 0, 1, 0], atol=1e-5)
   # Gains 4, 4, 1/2, then 0 for the copy with unit weights.
   assert chosen(two) == chosen(four) == [0, 2]
-  assert chosen(forced) == [0, 1, 2, 3]
+  assert all(chosen(each) == [0, 1, 2, 3] for each in forced)
+  # Weights of mean 1: residuals of 6, 5, 1, -3 are 2, 1, 1, -1 after the
+  # first, then, with weights 7/5 and 3/5, 2/5, -3/5, 2/5, -1/5: by length the
+  # harmful one is the least bad.
+  for size, expected in ((1, [1, 0, 0, 0]), (2, [1.4, 0, 0.6, 0])):
+    _, weights = every(gram, linear, size)[-1]
+    np.testing.assert_allclose(weights, expected, atol=1e-5)
+  last, weights = every(gram, linear, 3)[-1]
+  assert chosen(last) == [0, 2, 3]
+  np.testing.assert_allclose(np.sum(weights), 3, atol=1e-5)
 
 
 @pytest.mark.parametrize('by_length', [True, False])

@@ -15,7 +15,13 @@ from jaxcurate.weightings import filter_then_weight as method
 # Two equal examples along the target, one across, one against it.
 ROWS = np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [2.0, 0.0]])
 TARGET = np.array([3.0, 1.0])
-VANILLA = {'optimizer_aware': False, 'target_scale': 1.0, 'max_weight': None}
+VANILLA = {
+  'optimizer_aware': False,
+  'target_scale': 1.0,
+  'max_weight': None,
+  'fixed_total': False,
+}
+FIXED = {'fixed_total': True, 'ridge': 1e-5}
 
 
 def signals(rows, mask=None, known=None):
@@ -69,6 +75,10 @@ def weigh(settings, rows=ROWS, target=TARGET, known=None, mask=None):
     ({'filter': 'greats', 'reweight': False}, [2, 0, 0, 2]),
     # All kept, z = g / 4: the pair shares 2 * 3 and the opposite is out.
     ({'keep': 1.0, 'ridge': 1e-5}, [3, 4, 0, 3]),
+    # Weights that sum to k = 2: with 1 for a copy the other is the next best.
+    ({**FIXED, 'filter': 'greedy'}, [2, 0, 0, 2]),
+    # What the bound leaves of a sum of 4 goes across, not the other way.
+    ({**FIXED, 'keep': 1.0, 'max_weight': 1.5}, [1.5, 1, 0, 1.5]),
   ],
 )
 def test_by_hand(settings, expected):
@@ -83,7 +93,7 @@ def test_by_hand(settings, expected):
   # Uniform weights: (3/4, 1/4), a misfit of 5.625 / 10.
   misfit = length(update - TARGET) ** 2 / 10
   np.testing.assert_allclose(info['predicted_gain'], 0.5625 - misfit, atol=2e-3)
-  bounded = {(5, 4): 0.5, (3, 4): 0.25}
+  bounded = {(5, 4): 0.5, (3, 4): 0.25, (1.5, 1): 0.75}
   share = bounded.get(tuple(expected[:2]), 0)
   np.testing.assert_allclose(info['at_bounds'], share)
 
@@ -113,10 +123,12 @@ def old_adamw(size=8, width=30):
   return optimizer, params, state, known, rows, target
 
 
-def test_against_scipy_and_an_actual_optimizer_step():
+@pytest.mark.parametrize('fixed', [True, False])
+def test_against_scipy_and_an_actual_optimizer_step(fixed):
   optimizer, params, state, known, rows, target = old_adamw()
   settings = {'filter': 'topk', 'max_weight': 1.5, 'ridge': 0.1}
-  weights, _, info = weigh({**settings, 'iterations': 300}, rows, target, known)
+  settings |= {'fixed_total': fixed, 'iterations': 300}
+  weights, _, info = weigh(settings, rows, target, known)
   # The updates themselves, whitened by P^(-1/2), in float64.
   assert known.momentum is not None
   p, m = (np.asarray(t['w'], float) for t in (known.scale, known.momentum))
@@ -129,13 +141,19 @@ def test_against_scipy_and_an_actual_optimizer_step():
   gram, linear = parts @ parts.T, parts @ (best - start)
   ridge = 0.1 * np.trace(gram) / n
   score = linear / np.sqrt(np.diag(gram) + ridge)
-  chosen = [one for one in np.argsort(-score)[:k] if score[one] > 0]
-  assert len(chosen) == 3  # and four could have been kept
-  slow = scipy.optimize.lsq_linear(
-    np.vstack([parts[chosen].T, np.sqrt(ridge) * np.eye(3)]),
-    np.concatenate([best - start, np.full(3, np.sqrt(ridge))]),
-    (0, 1.5),
-    tol=1e-14,
+  chosen = np.argsort(-score)[:k]
+  if not fixed:
+    chosen = chosen[score[chosen] > 0]
+    assert len(chosen) == 3  # and four could have been kept
+  matrix = parts[chosen] @ parts[chosen].T + ridge * np.eye(len(chosen))
+  slow = scipy.optimize.minimize(
+    lambda w: w @ matrix @ w / 2 - (linear[chosen] + ridge) @ w,
+    np.ones(len(chosen)),
+    jac=lambda w: matrix @ w - linear[chosen] - ridge,
+    bounds=[(0, 1.5)] * len(chosen),
+    constraints={'type': 'eq', 'fun': lambda w: w.sum() - k} if fixed else (),
+    method='SLSQP',
+    options={'ftol': 1e-14, 'maxiter': 500},
   ).x
   expected = np.zeros(n)
   expected[chosen] = slow * n / k
@@ -150,7 +168,7 @@ def test_against_scipy_and_an_actual_optimizer_step():
   np.testing.assert_allclose(
     info['predicted_gain'], misfit[0] - misfit[1], atol=1e-4
   )
-  assert info['predicted_gain'] > 0
+  assert fixed or info['predicted_gain'] > 0
 
 
 def test_stage_2_never_loses_to_unit_weights_of_stage_1():
@@ -242,6 +260,7 @@ def test_needs_and_missing_signals_are_named():
   [
     ({'keep': 0.0}, r'keep is 0\.0'),
     ({'max_weight': 0.0}, r'max_weight is 0\.0'),
+    ({'max_weight': 0.5}, 'fixed_total = False'),
     ({'ridge': -1.0}, r'ridge is -1\.0'),
     ({'iterations': 0}, 'iterations 0'),
     ({'target_scale': 0.0}, r'scale is 0\.0'),
