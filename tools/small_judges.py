@@ -93,7 +93,7 @@ def read_pool(
     names = names[np.argsort(ids_lib.hash_ids(found, seed))]
 
     middles = [
-      Document(name, _middle(found[name], characters), domain)
+      Document(name, middle(found[name], characters), domain)
       for name in names[: counts[1] + counts[2]]
     ]
     train, anchors, test = counts
@@ -112,7 +112,8 @@ def read_pool(
   return pool
 
 
-def _middle(text: str, characters: int) -> str:
+def middle(text: str, characters: int) -> str:
+  """So many characters, after a third of what is left over."""
   start = max(0, len(text) - characters) // 3
   return text[start : start + characters]
 
@@ -120,19 +121,27 @@ def _middle(text: str, characters: int) -> str:
 def train_vocabulary(documents: Sequence[Document], pieces: int) -> Vocabulary:
   """A SentencePiece vocabulary of the documents."""
   with tempfile.TemporaryDirectory() as folder:
-    sentencepiece.SentencePieceTrainer.train(
-      sentence_iterator=iter([d.text[:4000] for d in documents]),
-      model_prefix=f'{folder}/spiece',
-      vocab_size=pieces,
-      pad_id=0,
-      eos_id=1,
-      unk_id=2,
-      bos_id=-1,
-      byte_fallback=True,
-      num_threads=1,
-      minloglevel=2,
-    )
-    return load_vocabulary(f'{folder}/spiece.model')
+    path = pathlib.Path(folder) / 'spiece.model'
+    write_vocabulary(path, [document.text for document in documents], pieces)
+    return load_vocabulary(path)
+
+
+def write_vocabulary(
+  path: pathlib.Path, texts: Sequence[str], pieces: int
+) -> None:
+  """Writes a SentencePiece model of the texts, in T5's layout."""
+  sentencepiece.SentencePieceTrainer.train(
+    sentence_iterator=iter([text[:4000] for text in texts]),
+    model_prefix=str(path.with_suffix('')),
+    vocab_size=pieces,
+    pad_id=0,
+    eos_id=1,
+    unk_id=2,
+    bos_id=-1,
+    byte_fallback=True,
+    num_threads=1,
+    minloglevel=2,
+  )
 
 
 def train(
