@@ -170,6 +170,7 @@ def signals_of(needs, mask, seed=0):
       )
     },
     'mean_gradient': {'mean_gradient': {'kernel': normal(3, 2) ** 2}},
+    'mean_loss': {'mean_loss': jnp.float32(3)},
     'preconditioner': {
       'preconditioner': Preconditioner(
         scale={'kernel': jnp.abs(normal(3, 2)) + 0.1},

@@ -44,6 +44,7 @@ class UpdateMatch(NamedTuple):
     target_square: [] float32, |u*|^2.
     start_target: [] float32, <u0, A u*>.
     start_square: [] float32, |u0|^2.
+    inverse: [] float32, 1 / (kappa lr).
     valid: [] bool: everything is finite and the target is not zero.
   """
 
@@ -54,6 +55,7 @@ class UpdateMatch(NamedTuple):
   target_square: Array
   start_target: Array
   start_square: Array
+  inverse: Array
   valid: Array
 
 
@@ -145,6 +147,7 @@ def match(
     target_square=inverse**2 * target_square,
     start_target=inverse * decay * start_target,
     start_square=decay**2 * start_square,
+    inverse=inverse,
     valid=target_square > 0,
   )
   finite = [jnp.all(jnp.isfinite(values)) for values in found[:-1]]
@@ -166,6 +169,27 @@ def cosine(found: UpdateMatch, weights_E: Float[Array, ' E']) -> Array:
   """[] cosine of the angle between u(w) and u*, in the metric A."""
   square, product = _update(found, weights_E)
   return product / jnp.sqrt(_positive(square * found.target_square))
+
+
+def target_change(
+  found: UpdateMatch,
+  weights_E: Float[Array, ' E'],
+  learning_rate: float | Float[Array, ''],
+) -> Array:
+  """[] -lr <g*, u(w)>: how the target's loss changes, to first order.
+
+  Args:
+    found: of `match`.
+    weights_E: [E] float32, w.
+    learning_rate: of the update.
+
+  Returns:
+    [] float32, in the loss's unit; below 0 where it falls. 0 where the match
+    is not valid.
+  """
+  _, product = _update(found, weights_E)  # <u, g*> / (kappa lr)
+  change = -learning_rate * product / _positive(found.inverse)
+  return jnp.where(found.valid, change, 0.0)
 
 
 def _update(found: UpdateMatch, weights_E: Array) -> tuple[Array, Array]:

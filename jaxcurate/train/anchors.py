@@ -64,6 +64,7 @@ def make_refresh_step(
   forwards.check_needs(weighting, network)
   refresh, needs = weighting.refresh, weighting.anchor_needs
   with_gradient = 'mean_gradient' in needs
+  with_mean = with_gradient or 'mean_loss' in needs
   if refresh is None:
     raise ValueError('the weighting has no refresh: it uses no anchors')
 
@@ -79,14 +80,14 @@ def make_refresh_step(
         network,
         params,
         batch,
-        loss=with_gradient or bool(forwards.LOSSES & needs),
+        loss=with_mean or bool(forwards.LOSSES & needs),
         decoder='decoder_pooled' in needs,
         chunk_tokens=chunk_tokens,
       )
       signals = forwards.make_signals(
         outputs, needs, batch, max_segments, state.step + 1
       )
-      if not with_gradient:
+      if not with_mean:
         return jnp.zeros(()), (jnp.zeros(()), signals)
       assert outputs.log_prob_BxT is not None
       share_BxT = forwards.loss_weights(batch)
@@ -97,27 +98,27 @@ def make_refresh_step(
 
     def add(total: tuple, batch: Batch) -> tuple[tuple, Signals]:
       if with_gradient:
-        gradient, (count, signals) = jax.grad(look, has_aux=True)(
-          state.params, batch
-        )
+        (loss, (count, signals)), gradient = jax.value_and_grad(
+          look, has_aux=True
+        )(state.params, batch)
       else:
-        gradient, (count, signals) = None, look(state.params, batch)[1]
-      return jax.tree.map(jnp.add, total, (gradient, count)), signals
+        gradient, (loss, (count, signals)) = None, look(state.params, batch)
+      return jax.tree.map(jnp.add, total, (gradient, loss, count)), signals
 
     zeros = None
     if with_gradient:
       zeros = jax.tree.map(jnp.zeros_like, state.params)
-    (gradient, count), stacked = jax.lax.scan(
-      add, (zeros, jnp.zeros(())), dict(anchors)
+    (gradient, loss, count), stacked = jax.lax.scan(
+      add, (zeros, jnp.zeros(()), jnp.zeros(())), dict(anchors)
     )
+    count = jnp.maximum(count, jnp.finfo(jnp.float32).tiny)
     fields = {name: getattr(stacked, name) for name in forwards.PER_EXAMPLE}
     fields = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), fields)
     offered = {
       'params': state.params,
       'opt_state': state.opt_state,
-      'mean_gradient': jax.tree.map(
-        lambda g: g / jnp.maximum(count, jnp.finfo(jnp.float32).tiny), gradient
-      ),
+      'mean_gradient': jax.tree.map(lambda g: g / count, gradient),
+      'mean_loss': loss / count,
     }
     named = {name: offered[name] for name in needs & set(offered)}
     signals = Signals(step=state.step + 1, **fields, **named)

@@ -24,6 +24,7 @@ SIGNALS = {
   'score': ('score_E',),
   'gradients': ('gradients',),
   'mean_gradient': ('mean_gradient',),
+  'mean_loss': ('mean_loss',),
   'preconditioner': ('preconditioner',),
   'batch': ('batch',),
   'params': ('params',),
@@ -41,6 +42,7 @@ PER_EXAMPLE = (
 )
 PER_TOKEN = ('token_loss_BxT', 'target_mask_BxT', 'reference_token_loss_BxT')
 REFERENCE = frozenset({'reference_loss', 'reference_token_loss'})
+ANCHORS = frozenset({'mean_gradient', 'mean_loss'})
 LOSSES = frozenset({'loss', 'token_loss'}) | REFERENCE
 
 
@@ -237,12 +239,10 @@ def check_needs(
     raise ValueError(
       f'the weighting needs {sorted(unknown)}, known signals: {tuple(SIGNALS)}'
     )
-  if (
-    'mean_gradient' in weighting.needs or 'gradients' in weighting.anchor_needs
-  ):
+  if ANCHORS & weighting.needs or 'gradients' in weighting.anchor_needs:
     raise ValueError(
-      'a batch offers "gradients", anchors "mean_gradient"; the weighting asks'
-      ' for the other one'
+      'a batch offers "gradients", anchors "mean_gradient" and "mean_loss"; the'
+      ' weighting asks for the other one'
     )
   if REFERENCE & weighting.needs and reference is None:
     raise ValueError(

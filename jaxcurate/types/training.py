@@ -114,6 +114,8 @@ class Signals:
     gradients: per-example gradients ('gradients').
     mean_gradient: params-shaped mean over examples of their gradients
       ('mean_gradient', for anchors only).
+    mean_loss: [] float32 mean loss in nats that this is the gradient of
+      ('mean_loss', for anchors only).
     preconditioner: of the optimizer before the update ('preconditioner').
     batch: the batch itself ('batch').
     params: ('params').
@@ -133,6 +135,7 @@ class Signals:
   score_E: jax.Array | None = None
   gradients: Any = None
   mean_gradient: Params | None = None
+  mean_loss: jax.Array | None = None
   preconditioner: Preconditioner | None = None
   batch: Batch | None = None
   params: Params | None = None

@@ -38,8 +38,8 @@ import jax.numpy as jnp
 
 from jaxcurate.ops import bounded_nnls, subset_filters, update_matching
 from jaxcurate.ops.keep_top import most_kept, share_count
-from jaxcurate.types import Signals, State, Weighting
-from jaxcurate.weightings import target_gradient
+from jaxcurate.types import Signals, State, TrainingShapes, Weighting
+from jaxcurate.weightings import forecast, target_gradient
 
 FILTERS = ('topk', 'greedy', 'greats')
 
@@ -191,6 +191,9 @@ def make(
     if max_weight is not None:
       at_bound_E |= used_E >= max_weight
     number = jnp.maximum(jnp.sum(chosen_E), 1)
+    if known is not None:
+      change = update_matching.target_change(found, used_E, known.learning_rate)
+      state = {**state, 'forecast': forecast.add(state['forecast'], change)}
     info = {
       **target_gradient.describe(weights_E, state),
       'cosine': update_matching.cosine(found, used_E),
@@ -198,19 +201,36 @@ def make(
       - update_matching.misfit(found, used_E),
       'at_bounds': jnp.sum(chosen_E & at_bound_E) / number,
     }
+    if optimizer_aware:
+      info |= forecast.describe(state['forecast'])
     return weights_E, state, info
 
-  def refresh(signals: Signals, state: State) -> State:
-    return target_gradient.refresh(signals, state, target_decay)
+  def init(shapes: TrainingShapes) -> State:
+    state = target_gradient.init(shapes)
+    return state | ({'forecast': forecast.init()} if optimizer_aware else {})
 
-  needs = {'gradients', 'preconditioner'} if optimizer_aware else {'gradients'}
+  def refresh(signals: Signals, state: State) -> State:
+    state = target_gradient.refresh(signals, state, target_decay)
+    if not optimizer_aware:
+      return state
+    if signals.mean_loss is None:
+      raise ValueError('the signals lack mean_loss')
+    ended = forecast.end(state['forecast'], signals.mean_loss)
+    return {**state, 'forecast': ended}
+
+  needs, anchor_needs = {'gradients'}, {'mean_gradient'}
+  if optimizer_aware:
+    needs, anchor_needs = (
+      needs | {'preconditioner'},
+      anchor_needs | {'mean_loss'},
+    )
   return Weighting(
-    init=target_gradient.init,
+    init=init,
     update=update,
     refresh=refresh,
     refresh_interval=refresh_interval,
     needs=frozenset(needs),
-    anchor_needs=frozenset({'mean_gradient'}),
+    anchor_needs=frozenset(anchor_needs),
     batch_coupled=True,
     most_kept=most,
   )

@@ -103,13 +103,19 @@ def test_by_hand():
     given = gradients, jnp.array([5.0]), both, 1, known
     pair = [update_matching.match(*given, scale=s) for s in (10.0, None)]
     misfit = jax.vmap(update_matching.misfit, (None, 0))
-    return [(found, misfit(found, some)) for found in pair]
+    change = jax.vmap(update_matching.target_change, (None, 0, None))
+    return [
+      (found, misfit(found, some), change(found, some, 0.1)) for found in pair
+    ]
 
-  (found, misfit), (matched, matched_misfit) = fast()
+  (found, misfit, change), (matched, matched_misfit, again) = fast()
   np.testing.assert_allclose(found.gram_ExE, [[0.5, 1.5], [1.5, 4.5]])
   np.testing.assert_allclose(found.linear_E, [-0.5, -1.5])
   # u(0) = 2 lies 1 from u* = 1; u(1, 0) = 3 lies 2 from it.
   np.testing.assert_allclose(misfit[:2], [1.0, 4.0], rtol=1e-6)
+  # -0.1 * 5 u with u = 2, 3 and 4, however long the target's own update is.
+  np.testing.assert_allclose(change, [-1.0, -1.5, -2.0], rtol=1e-6)
+  np.testing.assert_allclose(again, change, rtol=1e-6)
   # Norm matching: uniform weights give u = 2 + 2 = 4 = u*.
   np.testing.assert_allclose(matched.target_square, 16 / 2, rtol=1e-6)
   np.testing.assert_allclose(matched_misfit[2], 0.0, atol=1e-6)
@@ -170,13 +176,14 @@ def test_zero_and_broken_inputs_are_not_valid_and_finite():
       found,
       update_matching.misfit(found, some * 1.0),
       update_matching.cosine(found, some * 1.0),
+      update_matching.target_change(found, some * 1.0, 0.1),
     )
 
   zero = jax.tree.map(jnp.zeros_like, target)
   broken = DenseGradients(
     {**gradients.gradients, 'a': gradients.gradients['a'].at[0].set(jnp.nan)}
   )
-  for found, misfit, cosine in (
+  for found, misfit, cosine, change in (
     match(gradients, zero),
     match(gradients, {**target, 'a': target['a'].at[0].set(jnp.inf)}),
     match(broken, target),
@@ -184,6 +191,7 @@ def test_zero_and_broken_inputs_are_not_valid_and_finite():
     assert not bool(found.valid)
     assert all(np.isfinite(x).all() for x in found)
     assert np.isfinite(misfit) and np.isfinite(cosine)
+    assert float(change) == 0
   # Masked examples may be anything.
   hidden = DenseGradients(
     {**gradients.gradients, 'a': gradients.gradients['a'].at[2].set(jnp.nan)}

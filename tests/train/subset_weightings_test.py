@@ -104,9 +104,17 @@ def test_step_is_the_weighted_loss_by_hand():
     weights_E, _, info = weighting.update(signals, before.weighting_state)
     gradient = jax.grad(mean_loss)(before.params, batch, weights_E)
     updates, _ = optimizer.update(gradient, before.opt_state, before.params)
-    return optax.apply_updates(before.params, updates), weights_E, info
+    losses = [
+      mean_loss(before.params, make_batch(seed), jnp.ones(size))
+      for seed in (101, 103)
+    ]
+    params = optax.apply_updates(before.params, updates)
+    return params, weights_E, info, sum(losses) / 2
 
-  params, weights_E, info = by_hand(before, make_batch(5))
+  params, weights_E, info, loss = by_hand(before, make_batch(5))
+  np.testing.assert_allclose(
+    before.weighting_state['forecast']['loss'], loss, rtol=1e-5
+  )
   np.testing.assert_allclose(
     metrics['weights/max'], jnp.max(weights_E), rtol=1e-3
   )

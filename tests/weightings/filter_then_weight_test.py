@@ -3,12 +3,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
-import scipy.optimize
 
 from jaxcurate.ops.dense_gradients import DenseGradients
-from jaxcurate.train.optimizers import make_optimizer
 from jaxcurate.types import Preconditioner, Signals, TrainingShapes
 from jaxcurate.weightings import filter_then_weight as method
 
@@ -42,6 +39,7 @@ def started(weighting, target):
     mask_E=jnp.ones(2, bool),
     step=jnp.int32(1),
     mean_gradient={'w': target},
+    mean_loss=jnp.float32(0),
   )
   return weighting.refresh(anchors, state)
 
@@ -96,79 +94,6 @@ def test_by_hand(settings, expected):
   bounded = {(5, 4): 0.5, (3, 4): 0.25, (1.5, 1): 0.75}
   share = bounded.get(tuple(expected[:2]), 0)
   np.testing.assert_allclose(info['at_bounds'], share)
-
-
-def old_adamw(size=8, width=30):
-  """An optimizer in a state that gradients no longer move, and a problem."""
-  rng = np.random.default_rng(0)
-  optimizer = make_optimizer(
-    'adamw',
-    schedule='constant',
-    learning_rate=0.1,
-    warmup_steps=0,
-    beta2=1 - 1e-7,
-  )
-  params = {'w': jnp.zeros(width)}
-  rows = (rng.normal(size=(size, width)) + 0.7).astype(np.float32)
-  # Second moments of its own, first moments that point along the examples'.
-  state = optax.tree_utils.tree_set(
-    optimizer.init(params),
-    count=jnp.int32(2_000_000_000),
-    mu={'w': jnp.asarray(rows.mean(0) + rng.normal(size=width), jnp.float32)},
-    nu={'w': jnp.asarray(rng.uniform(0.1, 4, width), jnp.float32)},
-  )
-  target = rows[:4].mean(0) + rng.normal(size=width)
-  assert optimizer.preconditioner is not None
-  known = optimizer.preconditioner(state, params)
-  return optimizer, params, state, known, rows, target
-
-
-@pytest.mark.parametrize('fixed', [True, False])
-def test_against_scipy_and_an_actual_optimizer_step(fixed):
-  optimizer, params, state, known, rows, target = old_adamw()
-  settings = {'filter': 'topk', 'max_weight': 1.5, 'ridge': 0.1}
-  settings |= {'fixed_total': fixed, 'iterations': 300}
-  weights, _, info = weigh(settings, rows, target, known)
-  # The updates themselves, whitened by P^(-1/2), in float64.
-  assert known.momentum is not None
-  p, m = (np.asarray(t['w'], float) for t in (known.scale, known.momentum))
-  root, k, n = np.sqrt(p), 4, 8
-  parts = 0.1 * p * rows.astype(float) / k / root
-  start = 0.9 * m / root
-  uniform = start + parts.sum(0) * k / n
-  best = root * target
-  best *= np.linalg.norm(uniform) / np.linalg.norm(best)
-  gram, linear = parts @ parts.T, parts @ (best - start)
-  ridge = 0.1 * np.trace(gram) / n
-  score = linear / np.sqrt(np.diag(gram) + ridge)
-  chosen = np.argsort(-score)[:k]
-  if not fixed:
-    chosen = chosen[score[chosen] > 0]
-    assert len(chosen) == 3  # and four could have been kept
-  matrix = parts[chosen] @ parts[chosen].T + ridge * np.eye(len(chosen))
-  slow = scipy.optimize.minimize(
-    lambda w: w @ matrix @ w / 2 - (linear[chosen] + ridge) @ w,
-    np.ones(len(chosen)),
-    jac=lambda w: matrix @ w - linear[chosen] - ridge,
-    bounds=[(0, 1.5)] * len(chosen),
-    constraints={'type': 'eq', 'fun': lambda w: w.sum() - k} if fixed else (),
-    method='SLSQP',
-    options={'ftol': 1e-14, 'maxiter': 500},
-  ).x
-  expected = np.zeros(n)
-  expected[chosen] = slow * n / k
-  np.testing.assert_allclose(weights, expected, atol=2e-4)
-  # What the optimizer makes of the weighted mean gradient is u(w).
-  gradient = {'w': jnp.mean(weights[:, None] * rows, axis=0)}
-  updates, _ = optimizer.update(gradient, state, params)
-  made = np.asarray(updates['w'], float) / -0.1 / root
-  cosine = made @ best / np.linalg.norm(made) / np.linalg.norm(best)
-  np.testing.assert_allclose(info['cosine'], cosine, atol=1e-5)
-  misfit = [np.sum((u - best) ** 2) / np.sum(best**2) for u in (uniform, made)]
-  np.testing.assert_allclose(
-    info['predicted_gain'], misfit[0] - misfit[1], atol=1e-4
-  )
-  assert fixed or info['predicted_gain'] > 0
 
 
 def test_stage_2_never_loses_to_unit_weights_of_stage_1():
@@ -246,7 +171,8 @@ def test_needs_and_missing_signals_are_named():
   aware, plain = method.make(), method.make(optimizer_aware=False)
   assert aware.needs == {'gradients', 'preconditioner'}
   assert plain.needs == {'gradients'}
-  assert aware.anchor_needs == {'mean_gradient'}
+  assert aware.anchor_needs == {'mean_gradient', 'mean_loss'}
+  assert plain.anchor_needs == {'mean_gradient'}
   assert aware.batch_coupled
   with pytest.raises(ValueError, match='lack preconditioner'):
     aware.update(signals(ROWS), started(aware, TARGET))
