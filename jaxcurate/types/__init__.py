@@ -8,6 +8,7 @@ per row, E = B * S examples, N documents, Q criteria, P prefix slots.
 
 from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
 from jaxcurate.types.heads import Head, HeadSettings
+from jaxcurate.types.mixtures import Mixture, QualityShape
 from jaxcurate.types.networks import (
   Batch,
   ChatVocabulary,
@@ -45,10 +46,12 @@ __all__ = [
   'FitTools',
   'Head',
   'HeadSettings',
+  'Mixture',
   'Network',
   'Params',
   'Preconditioner',
   'Prefix',
+  'QualityShape',
   'ScoreTable',
   'Scorer',
   'Selection',

@@ -1,0 +1,1 @@
+"""Tables to a Mixture of domains and quality; one file per method."""

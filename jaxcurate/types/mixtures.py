@@ -1,0 +1,71 @@
+"""What `mix` writes: how much of each domain, and which of its documents."""
+
+from collections.abc import Sequence
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class QualityShape:
+  """How often a document is wanted, by its rank within its domain.
+
+  QuaDMix (arXiv 2504.16511, section 3.1): the criteria are merged by weights of
+  the domain, the documents ranked by tokens, and a rank r, 0 best, is sampled
+  (2 / (1 + exp(-steepness (keep_fraction - r))))^repetition + floor times up to
+  keep_fraction, `floor` times beyond.
+
+  Attributes:
+    criteria: names of Q score columns.
+    weights_MxQ: [M, Q] float64 >= 0, rows sum to 1.
+    steepness_M: [M] float64 >= 0.
+    keep_fraction_M: [M] float64 in [0, 1], a share of the domain's tokens.
+    repetition_M: [M] float64 >= 0; the best are sampled at most
+      2^repetition + floor times.
+    floor_M: [M] float64 >= 0; what keeps the rest from vanishing.
+  """
+
+  criteria: tuple[str, ...]
+  weights_MxQ: np.ndarray
+  steepness_M: np.ndarray
+  keep_fraction_M: np.ndarray
+  repetition_M: np.ndarray
+  floor_M: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixture:
+  """How much of each domain training should see.
+
+  Attributes:
+    domains: M distinct names.
+    share_M: [M] float64 >= 0, sum 1: of the tokens that are sampled.
+    shape: which documents of a domain, by quality; None: any.
+  """
+
+  domains: tuple[str, ...]
+  share_M: np.ndarray
+  shape: QualityShape | None = None
+
+  def __post_init__(self):
+    check_names(self.domains)
+    share = np.asarray(self.share_M, np.float64)
+    if share.shape != (len(self.domains),):
+      raise ValueError(
+        f'{len(self.domains)} domains and shares of shape {share.shape}'
+      )
+    if not np.isfinite(share).all() or (share < 0).any():
+      raise ValueError(f'shares must be finite and at least 0, got {share}')
+    if not np.isclose(share.sum(), 1.0, atol=1e-6):
+      raise ValueError(f'shares sum to {share.sum():.6f}, expected 1')
+
+
+def check_names(domains: Sequence[str]) -> None:
+  """Raises ValueError where there is no domain, or one occurs twice."""
+  repeated = [name for name in set(domains) if list(domains).count(name) > 1]
+  if not domains or repeated:
+    raise ValueError(
+      f'domain {sorted(repeated)[0]!r} occurs twice'
+      if repeated
+      else 'a mixture needs a domain'
+    )

@@ -1,0 +1,109 @@
+"""QuaDMix's sampling function, by hand, by integral and in its properties."""
+
+import numpy as np
+import pytest
+import scipy.integrate
+
+from jaxcurate.mixtures import quadmix
+
+SHAPE = {
+  'steepness': 30.0, 'keep_fraction': 0.4, 'repetition': 0.7, 'floor': 0.01,
+}  # fmt: skip
+
+
+def test_values_by_hand():
+  rank = np.array([0.1, 0.3, 0.4, 0.40001, 1.0])
+  value = quadmix.sampling_value(rank, **SHAPE)
+  by_hand = [
+    (2 / (1 + np.exp(-30 * 0.3))) ** 0.7 + 0.01,
+    (2 / (1 + np.exp(-30 * 0.1))) ** 0.7 + 0.01,
+    1.01,  # at the cut: one copy and the floor
+    0.01,
+    0.01,
+  ]
+  np.testing.assert_allclose(value, by_hand, rtol=1e-12)
+
+
+def test_repetition_is_an_exponent_of_the_whole_fraction():
+  best = quadmix.sampling_value(
+    np.array([0.0]), steepness=1e3, keep_fraction=0.1, repetition=3.0, floor=0.0
+  )
+  assert best == pytest.approx(8.0)  # as a factor it would be 6
+
+
+def test_better_ranks_are_never_sampled_less():
+  rng = np.random.default_rng(0)
+  rank = np.sort(rng.random(200))
+  draws = quadmix.draw_parameters(1, 50, 3, 2)
+  for steepness, keep, repetition, floor in zip(*draws[1:], strict=True):
+    value = quadmix.sampling_value(
+      rank[:, None],
+      steepness=steepness,
+      keep_fraction=keep,
+      repetition=repetition,
+      floor=floor,
+    )
+    assert value.shape == (200, 3)
+    assert (np.diff(value, axis=0) <= 0).all()
+    assert (value >= floor).all() and (value <= 2**repetition + floor).all()
+
+
+def test_expected_copies_are_the_integral():
+  num = 100_000
+  rank = (np.arange(num) + 0.5) / num
+  mean = quadmix.sampling_value(rank, **SHAPE).mean()
+  steepness, keep = SHAPE['steepness'], SHAPE['keep_fraction']
+  integral, _ = scipy.integrate.quad(
+    lambda r: (2 / (1 + np.exp(-steepness * (keep - r)))) ** 0.7, 0, keep
+  )
+  assert mean == pytest.approx(integral + 0.01, abs=1e-5)
+  closed = 2 / steepness * (np.log(1 + np.exp(steepness * keep)) - np.log(2))
+  linear = quadmix.sampling_value(rank, **{**SHAPE, 'repetition': 1.0}).mean()
+  assert linear == pytest.approx(closed + 0.01, abs=1e-5)
+
+
+def test_the_steepest_cut_does_not_overflow():
+  with np.errstate(all='raise'):
+    value = quadmix.sampling_value(
+      np.array([0.0, 1.0]),
+      steepness=1e3, keep_fraction=0.1, repetition=1.0, floor=0.0,
+    )  # fmt: skip
+  assert value.tolist() == [2.0, 0.0]
+
+
+@pytest.mark.parametrize(
+  ('name', 'value'),
+  [('steepness', -1.0), ('keep_fraction', 1.5), ('floor', np.nan)],
+)
+def test_settings_out_of_range_are_named(name, value):
+  with pytest.raises(ValueError, match=f'{name} is'):
+    quadmix.sampling_value(np.array([0.5]), **{**SHAPE, name: value})
+
+
+def test_draws_follow_algorithm_1():
+  draws = quadmix.draw_parameters(0, 4_000, 3, 2)
+  assert [v.shape[1:] for v in draws] == [(3, 2), (3,), (3,), (3,), (3,)]
+  np.testing.assert_allclose(draws.weights.sum(axis=-1), 1.0)
+  for value, highest in zip(draws[1:], (1e3, 0.1, 1.0, 1e-3), strict=True):
+    assert 0 <= value.min() and value.max() <= highest
+    # Mean of 12,000 uniform numbers: 0.5 with a standard error of 0.0026.
+    assert value.mean() / highest == pytest.approx(0.5, abs=0.011)
+  # Domains of a set agree: the criterion's own number is common to them.
+  first = draws.weights[:, :, 0]
+  assert np.corrcoef(first[:, 0], first[:, 1])[0, 1] > 0.3
+  assert draws.features().shape == (4_000, (2 + 4) * 3)
+
+
+def test_more_draws_begin_with_the_same_ones():
+  few, many = (quadmix.draw_parameters(7, n, 2, 3) for n in (5, 50))
+  for one, other in zip(few, many, strict=True):
+    np.testing.assert_array_equal(one, other[:5])
+
+
+def test_mean_of_sets_keeps_weights_on_the_simplex():
+  draws = quadmix.draw_parameters(0, 10, 2, 3)
+  shape = draws.mean(np.array([1, 4]), ('a', 'b', 'c'))
+  np.testing.assert_allclose(shape.weights_MxQ.sum(axis=1), 1.0)
+  np.testing.assert_allclose(
+    shape.floor_M, (draws.floor[1] + draws.floor[4]) / 2
+  )
