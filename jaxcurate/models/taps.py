@@ -5,15 +5,15 @@ unless the module's parameters hold zeros for it under 'tap', as `attach` lays
 them beside the parameters; scans cut them into layers as they cut those.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextvars
 from typing import Any
 
 from flax import linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxcurate.ops.factors import TAP, Factors, tap
+from jaxcurate.ops.parameter_factors import Probe, probe
 from jaxcurate.types import Params
 
 _LAYERS = 'layers'  # a scanned stack's name
@@ -36,7 +36,11 @@ def through(
   if not module.has_variable('params', TAP):
     return y
   own = module.get_variable('params', TAP)
-  return tap(y, x, own[name]) if name in own else y
+  if name not in own:
+    return y
+  if isinstance(own[name], Probe):
+    return probe(name, y, x, own[name])
+  return tap(y, x, own[name])
 
 
 def listening(module: nn.Module) -> bool:
@@ -62,47 +66,50 @@ def shapes_of(run: Callable[..., Any], params: Params, *arrays: Any) -> Shapes:
   return found
 
 
-def zeros(shapes: Shapes, params: Params) -> dict[str, Any]:
-  """The taps to `attach`, zeros; those of scanned stacks with a leading axis.
+def of_params(shapes: Shapes, params: Params) -> Shapes:
+  """The shapes of some parameters' factors in all layers.
 
   Args:
     shapes: of `shapes_of`.
-    params: parameters, or their shapes; only theirs are tapped.
+    params: parameters, or their shapes; those of scanned stacks have a leading
+      axis, and so have their factors.
   """
-  taps: dict[str, Any] = {}
+  found: Shapes = {}
   for path, leaf in _leaves(params):
-    if path not in shapes:
-      continue
-    lead = leaf.shape[:1] if _LAYERS in path else ()
-    node = taps
-    for name in (*path[:-1], TAP):
-      node = node.setdefault(name, {})
-    node[path[-1]] = jax.tree.map(
-      lambda s, lead=lead: jnp.zeros((*lead, *s.shape), s.dtype), shapes[path]
-    )
-  return taps
+    if path in shapes:
+      lead = leaf.shape[:1] if is_stacked(path) else ()
+      found[path] = jax.tree.map(
+        lambda s, lead=lead: jax.ShapeDtypeStruct((*lead, *s.shape), s.dtype),
+        shapes[path],
+      )
+  return found
 
 
-def attach(params: Params, taps: Mapping[str, Any]) -> Params:
-  """Parameters with the taps beside them."""
+def is_stacked(path: Sequence[str]) -> bool:
+  """Whether a scanned stack's layers are the parameter's first axis."""
+  return _LAYERS in path
+
+
+def attach(params: Params, taps: Mapping[tuple[str, ...], Any]) -> Params:
+  """Parameters with taps beside them.
+
+  Args:
+    params: of the network.
+    taps: path of a parameter -> its tap (`Factors` of zeros, or a `Probe`).
+
+  >>> attach({'a': {'kernel': 1}}, {('a', 'kernel'): 0})
+  {'a': {'kernel': 1, 'tap': {'kernel': 0}}}
+  """
   merged = dict(params)
-  for name, value in taps.items():
-    old = merged.get(name, {})
-    merged[name] = value if name == TAP else attach(old, value)
-  return merged
-
-
-def flatten(
-  taps: Mapping[str, Any],
-) -> Iterator[tuple[tuple[str, ...], Factors]]:
-  """(path of the parameter, its factors) of what `zeros` made."""
-  for name, value in taps.items():
-    if name == TAP:
-      for parameter, own in value.items():
-        yield (parameter,), own
+  inside: dict[str, dict] = {}
+  for path, own in taps.items():
+    if len(path) == 1:
+      merged[TAP] = {**merged.get(TAP, {}), path[0]: own}
     else:
-      for path, own in flatten(value):
-        yield (name, *path), own
+      inside.setdefault(path[0], {})[path[1:]] = own
+  for name, own in inside.items():
+    merged[name] = attach(merged[name], own)
+  return merged
 
 
 def _leaves(params: Params) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -72,11 +72,13 @@ class Matrix:
     inputs: [B, T, I] or [layers, B, T, I].
     cotangents: [B, T, O] or [layers, B, T, O]; 0 on padding.
     members: [B, T, S] bool, which token is of which segment.
+    slice_floats: see `gram.SLICE`.
   """
 
   inputs: jax.Array
   cotangents: jax.Array
   members: jax.Array
+  slice_floats: int = flax.struct.field(pytree_node=False, default=gram.SLICE)
 
   def products(
     self, scale: Array | None, directions: Sequence[Array]
@@ -130,7 +132,7 @@ class Matrix:
     rows, columns = self.inputs.shape[-1], self.cotangents.shape[-1]
     if scale is None and ghost_pays(B, T, S, rows, columns):
       return self._ghost(directions)
-    width = gram.slice_width(B * S * rows, columns)
+    width = gram.slice_width(B * S * rows, columns, self.slice_floats)
 
     def piece(start: Array) -> tuple[Array, Callable[[Array], Array]]:
       def cut(values: Array) -> Array:

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-# Floats of examples' gradients of one parameter that are held at a time.
-_SLICE = 1 << 25
+# Floats of examples' gradients of one parameter that are held at a time: where
+# factors are kept, and (slower by a twentieth on a CPU) where memory is scarce.
+SLICE = 1 << 25
+SMALL_SLICE = 1 << 22
 # Columns of flat gradients at a time on a CPU: in its cache, 2.7 times as fast.
 _CACHED = 1 << 13
 # Accelerators otherwise round float32 operands to bfloat16.
@@ -109,13 +111,13 @@ def nothing(members: Array, num_directions: int) -> Products:
   )
 
 
-def slice_width(per_column: int, columns: int) -> int:
-  """The largest divisor of `columns` whose slice stays below 128 MiB.
+def slice_width(per_column: int, columns: int, most: int = SLICE) -> int:
+  """The largest divisor of `columns` whose slice has at most `most` floats.
 
   >>> slice_width(1 << 20, 512), slice_width(10, 512)
   (32, 512)
   """
-  return _divisor(columns, max(1, _SLICE // per_column))
+  return _divisor(columns, max(1, most // per_column))
 
 
 def _divisor(size: int, most: int) -> int:

@@ -23,6 +23,8 @@ from jaxtyping import Array
 import numpy as np
 
 from jaxcurate.ops.factors import TAP, Factors
+from jaxcurate.ops.gram import Products
+from jaxcurate.ops.parameter_factors import Probe
 from jaxcurate.types import Params
 
 A, B = 'lora_a', 'lora_b'  # leaves beside 'kernel'
@@ -125,18 +127,18 @@ def attach(
       }
     a, b = own[A], own[B]
     scale = alpha / a.shape[-1]
-    kept = jnp.ones((*a.shape[:-1], 1))
+    kept = None
     if dropout_key is not None and dropout_rate:
-      keep = jax.random.bernoulli(next(keys), 1 - dropout_rate, kept.shape)
+      rows = (*a.shape[:-1], 1)
+      keep = jax.random.bernoulli(next(keys), 1 - dropout_rate, rows)
       kept = jnp.where(keep, 1 / (1 - dropout_rate), 0.0)
       a = a * kept
     attached = {**node, A: a, B: b * scale}
-    if TAP in own:  # what a tap hands out is of A and B as they are in `own`
-      (inputs, low), (low_inputs, out) = own[TAP][A], own[TAP][B]
-      attached[TAP] = {
-        A: Factors(inputs * jnp.swapaxes(kept, -1, -2), low),
-        B: Factors(low_inputs, out * scale),
-      }
+    if TAP in own:  # what a tap tells is of A and B as they are in `own`
+      beside_a, beside_b = own[TAP][A], own[TAP][B]
+      if kept is not None:
+        beside_a = _of_rows(beside_a, kept, a.shape)
+      attached[TAP] = {A: beside_a, B: _times(beside_b, scale)}
     return attached
 
   plain = _without_taps(adapters)
@@ -181,6 +183,27 @@ def whole(kernel: Array, a: Array, b: Array) -> Array:
   """kernel + A B; the scale is in B already (`attach`)."""
   product = jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST)
   return kernel + product.astype(kernel.dtype)
+
+
+def _times(own: Factors | Probe, factor: float) -> Factors | Probe:
+  """The tap of x for a layer that is given factor * x."""
+  if isinstance(own, Factors):
+    return own._replace(cotangents=own.cotangents * factor)
+  gram, dots = own.sums
+  return own._replace(sums=Products(gram * factor**2, dots * factor))
+
+
+def _of_rows(
+  own: Factors | Probe, factor: Array, shape: tuple[int, ...]
+) -> Factors | Probe:
+  """The same for a factor [..., I, 1] of the rows of x [..., I, O]."""
+  if isinstance(own, Factors):
+    return own._replace(inputs=own.inputs * jnp.swapaxes(factor, -1, -2))
+  scale = 1.0 if own.scale is None else own.scale
+  return own._replace(
+    scale=jnp.broadcast_to(scale * factor**2, shape),
+    directions=tuple(q * factor for q in own.directions),
+  )
 
 
 def _without_taps(adapters: Params) -> Params:

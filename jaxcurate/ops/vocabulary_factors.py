@@ -28,12 +28,14 @@ class Lookups:
     cotangents: [B, L, D]; 0 on padding.
     members: [B, L, S] bool, which token is of which segment.
     vocab_size: V.
+    slice_floats: see `gram.SLICE`.
   """
 
   tokens: jax.Array
   cotangents: jax.Array
   members: jax.Array
   vocab_size: int = flax.struct.field(pytree_node=False)
+  slice_floats: int = flax.struct.field(pytree_node=False, default=gram.SLICE)
 
   def products(
     self, scale: Array | None, directions: Sequence[Array]
@@ -50,7 +52,9 @@ class Lookups:
       tokens=place.reshape(self.tokens.shape).astype(jnp.int32),
       vocab_size=size,
     )
-    width = gram.slice_width(B * S * self.cotangents.shape[-1], size)
+    width = gram.slice_width(
+      B * S * self.cotangents.shape[-1], size, self.slice_floats
+    )
 
     def piece(start: Array) -> tuple[Array, Callable[[Array], Array]]:
       rows = jax.lax.dynamic_slice_in_dim(distinct, start, width)
@@ -116,6 +120,7 @@ class Head:
     z_loss: factor of the squared log normaliser.
     tied: whether the parameter is [V, D].
     chunk_tokens: tokens whose logits are held at a time, None = all.
+    slice_floats: see `gram.SLICE`.
   """
 
   states: jax.Array
@@ -128,6 +133,7 @@ class Head:
   z_loss: float = flax.struct.field(pytree_node=False)
   tied: bool = flax.struct.field(pytree_node=False)
   chunk_tokens: int | None = flax.struct.field(pytree_node=False)
+  slice_floats: int = flax.struct.field(pytree_node=False, default=gram.SLICE)
 
   def products(
     self, scale: Array | None, directions: Sequence[Array]
@@ -136,7 +142,7 @@ class Head:
     B, T, S = self.members.shape
     D, V = self.head.shape
     # Slices of all examples' gradients and of all tokens' logits.
-    width = gram.slice_width(max(B * S * D, B * T), V)
+    width = gram.slice_width(max(B * S * D, B * T), V, self.slice_floats)
     axis = 0 if self.tied else 1
 
     def piece(start: Array) -> tuple[Array, Callable[[Array], Array]]:

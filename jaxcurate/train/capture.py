@@ -64,8 +64,9 @@ def capture(
       return total, (outputs._replace(encoder_states_BxLxD=None), targets,
                      signals)  # fmt: skip
 
+    shapes = example_gradients.tap_shapes(network, state.params, part)
     factors, found = jax.grad(loss, has_aux=True)(
-      example_gradients.make_taps(network, state.params, part)
+      example_gradients.zeros(shapes)
     )
     parts = example_gradients.layer_parts(
       state.params, part, factors, max_segments
@@ -75,12 +76,9 @@ def capture(
   if accumulate == 1:
     parts, outputs, targets, signals = of((batch, key))
   else:
-    rows = {
-      name: microbatches.split(values, accumulate)
-      for name, values in batch.items()
-    }
-    keys = None if key is None else jax.random.split(key, accumulate)
-    parts, outputs, targets, signals = jax.lax.map(of, (rows, keys))
+    parts, outputs, targets, signals = jax.lax.map(
+      of, microbatches.split_all(batch, key, accumulate)
+    )
     parts = {name: part.joined() for name, part in parts.items()}
     outputs, targets = jax.tree.map(
       lambda values: interleave(values, 0), (outputs, targets)

@@ -13,30 +13,32 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.models import taps as taps_lib
-from jaxcurate.ops import gram, segments
-from jaxcurate.ops.factors import Factors, Matrix, Vector
+from jaxcurate.ops import segments
+from jaxcurate.ops.factors import Factors
+from jaxcurate.ops.parameter_factors import part_of
 from jaxcurate.ops.vocabulary_factors import Head, Lookups
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.factored_gradients import flat
 from jaxcurate.types import Batch, Network, Params
 
 Path = tuple[str, ...]
+SHARED = '{} is used by encoder and decoder: no rule for per-example gradients'
 
 
 class Taps(NamedTuple):
   """What is laid beside the parameters of each call of the network.
 
   Attributes:
-    encoder: for `network.encode`, see `models.taps.attach`.
+    encoder: for `network.encode`: path of a parameter -> its tap, or shapes.
     decoder: for `network.decode`.
   """
 
-  encoder: dict[str, Any]
-  decoder: dict[str, Any]
+  encoder: dict[Path, Any]
+  decoder: dict[Path, Any]
 
 
-def make_taps(network: Network, params: Params, batch: Batch) -> Taps:
-  """Taps of all parameters, for batches of this shape.
+def tap_shapes(network: Network, params: Params, batch: Batch) -> Taps:
+  """Shapes of the factors of all parameters, for batches of this shape.
 
   Args:
     network: one whose layers look for taps, as ours do.
@@ -75,7 +77,12 @@ def make_taps(network: Network, params: Params, batch: Batch) -> Taps:
       f'{" ..." if len(missing) > 4 else ""}; take a weighting without'
       ' gradients, or a network of jaxcurate.models'
     )
-  return Taps(taps_lib.zeros(encoder, params), taps_lib.zeros(decoder, params))
+  return Taps(*(taps_lib.of_params(own, params) for own in (encoder, decoder)))
+
+
+def zeros(shapes: Taps) -> Taps:
+  """Taps that hand factors of these shapes out."""
+  return jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
 
 
 def layer_parts(
@@ -89,13 +96,12 @@ def layer_parts(
     factors: gradient of the summed loss with respect to the taps.
     max_segments: S.
   """
-  members = _members(batch, max_segments)
+  members = members_of(batch, max_segments)
   parts: dict[str, Any] = {}
   for call, taps in factors._asdict().items():
-    for path, own in taps_lib.flatten(taps):
+    for path, own in taps.items():
       name = '/'.join(path)
-      side = 'encoder' if _reads_encoder(call, path) else 'decoder'
-      part = _part(path, own, members[side], params)
+      part = _part(path, own, members[side_of(call, path)], params)
       if name in parts:
         part = _joined(name, parts[name], part)
       parts[name] = part
@@ -140,7 +146,7 @@ def with_head(
     targets=jnp.asarray(batch['decoder_target_tokens']),
     share=share_BxT,
     log_normaliser=outputs.log_normaliser_BxT,
-    members=_members(batch, max_segments)['decoder'],
+    members=members_of(batch, max_segments)['decoder'],
     lookups=parts.get(name),
     z_loss=z_loss,
     tied=path[-1] == 'embedding',
@@ -149,7 +155,8 @@ def with_head(
   return {**parts, name: jax.lax.stop_gradient(head)}
 
 
-def _members(batch: Batch, max_segments: int) -> dict[str, jax.Array]:
+def members_of(batch: Batch, max_segments: int) -> dict[str, jax.Array]:
+  """Side -> [B, L, S] bool, which of its tokens are of which segment."""
   return {
     side: segments.membership(batch[f'{side}_segment_ids'], max_segments)
     for side in ('encoder', 'decoder')
@@ -159,54 +166,17 @@ def _members(batch: Batch, max_segments: int) -> dict[str, jax.Array]:
 
 def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
   """What one parameter's factors are, by its name."""
-  B = len(members)
-  stacked = 'layers' in path
-  lead = own.cotangents.shape[:1] if stacked else ()
-
-  def by_row(values: jax.Array) -> jax.Array:
-    return values.reshape(*lead, B, members.shape[1], -1)
-
-  match path[-1]:
-    case 'kernel' | 'lora_a' | 'lora_b':
-      return Matrix(by_row(own.inputs), by_row(own.cotangents), members)
-    case 'embedding':
-      size = flat(params)['/'.join(path)].shape[0]
-      tokens = own.inputs.astype(jnp.int32)
-      return Lookups(tokens, own.cotangents, members, size)
-    case 'scale' | 'bias':
-      gradient = own.cotangents.astype(jnp.float32)
-      if own.inputs is not None:
-        gradient = gradient * own.inputs
-      width = gradient.shape[-1]  # a norm of heads has one scale for all
-      gradient = by_row(gradient)
-      gradient = gradient.reshape(*gradient.shape[:-1], -1, width).sum(-2)
-      of_segment = jnp.einsum(
-        '...btd,bts->...bsd',
-        gradient,
-        members.astype(jnp.float32),
-        precision=gram.EXACT,
-      )
-      return Vector(of_segment, stacked)
-    case 'rel_embedding':  # [B, H, L, L] of pairs, [L, L, buckets]
-      of_segment = jnp.einsum(
-        'bhqk,qkn,bqs->bshn',
-        own.cotangents,
-        own.inputs,
-        members.astype(jnp.float32),
-        precision=gram.EXACT,
-        optimize='optimal',
-      )
-      return Vector(of_segment)
-  raise ValueError(f'{"/".join(path)}: no rule for per-example gradients')
+  if path[-1] == 'embedding':
+    size = flat(params)['/'.join(path)].shape[0]
+    tokens = own.inputs.astype(jnp.int32)
+    return Lookups(tokens, own.cotangents, members, size)
+  return part_of(path[-1], own, members, stacked=taps_lib.is_stacked(path))
 
 
 def _joined(name: str, one: Any, other: Any) -> Lookups:
   """Factors of a table that two calls read."""
   if not isinstance(one, Lookups) or not isinstance(other, Lookups):
-    raise ValueError(
-      f'{name} is used by encoder and decoder: no rule for per-example'
-      ' gradients'
-    )
+    raise ValueError(SHARED.format(name))
   both: list[jax.Array] = [
     jnp.concatenate([getattr(part, field) for part in (one, other)], axis=1)
     for field in ('tokens', 'cotangents', 'members')
@@ -214,12 +184,12 @@ def _joined(name: str, one: Any, other: Any) -> Lookups:
   return Lookups(both[0], both[1], both[2], one.vocab_size)
 
 
-def _reads_encoder(call: str, path: Path) -> bool:
-  """Whether a layer's inputs are of the encoder's tokens."""
-  if call == 'encoder':
-    return True
+def side_of(call: str, path: Path) -> str:
+  """Whose tokens a layer's inputs are of: 'encoder' or 'decoder'."""
   across = 'encoder_decoder_attention' in path
-  return across and path[-2] in ('key', 'value')
+  if call == 'encoder' or (across and path[-2] in ('key', 'value')):
+    return 'encoder'
+  return 'decoder'
 
 
 def _head_path(network: Network, params: Params) -> Path | None:

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from jaxcurate.train import forward as forwards
 from jaxcurate.train import losses, microbatches
-from jaxcurate.train.capture import capture
-from jaxcurate.train.factored_gradients import weighted_gradient
+from jaxcurate.train.factored_step import look_at_examples
+from jaxcurate.train.gradient_bytes import WAYS, Way
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
@@ -63,6 +63,7 @@ def make_gradient_fn(
   accumulate: int,
   chunk_tokens: int | None,
   reference: Network | None = None,
+  example_gradients: Way = 'auto',
 ) -> Callable[..., Gradients]:
   """(state, batch, dropout key or None, reference's params) -> Gradients.
 
@@ -76,11 +77,17 @@ def make_gradient_fn(
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
+    example_gradients: see `factored_step`.
 
   Raises:
-    ValueError: the weighting needs a signal that the step cannot give.
+    ValueError: the weighting needs a signal that the step cannot give, or
+      `example_gradients` is not known.
   """
   forwards.check_needs(weighting, network, reference)
+  if example_gradients not in WAYS:
+    raise ValueError(
+      f'example_gradients is {example_gradients!r}, expected one of {WAYS}'
+    )
   if 'preconditioner' in weighting.needs and optimizer.preconditioner is None:
     raise ValueError(
       'the weighting looks at the state of the optimizer, and this one cannot'
@@ -178,18 +185,23 @@ def make_gradient_fn(
     state: TrainState, batch: Batch, key: Any, second: Params = None
   ) -> Gradients:
     """As `whole`, for weightings that look at the examples' gradients."""
-    own, targets, signals = capture(
+    own = look_at_examples(
       network,
       state,
       batch,
       key,
       lambda outputs, part: look_at(outputs, state, second, part),
+      lambda rows, weights_E, key: gradient_fn(
+        state.params, state, second, rows, weights_E, key
+      )[0],
+      way=example_gradients,
       max_segments=max_segments,
       z_loss=z_loss,
       accumulate=accumulate,
       chunk_tokens=chunk_tokens,
+      most_kept=weighting.most_kept,
     )
-    signals = dataclasses.replace(signals, gradients=own)
+    signals = dataclasses.replace(own.signals, gradients=own.gradients)
     weighed = weigh(signals, state, batch)
     if weighed.weights.ndim == 2:
       raise ValueError(
@@ -197,10 +209,8 @@ def make_gradient_fn(
         ' it must weigh examples'
       )
     weights_BxT = losses.on_tokens(weighed.weights, batch, max_segments)
-    _, sums = losses.weighted_loss(targets, weights_BxT)
-    gradients = weighted_gradient(
-      own, weighed.weights, max_segments, weighting.most_kept
-    )
+    _, sums = losses.weighted_loss(own.targets, weights_BxT)
+    gradients = own.weighted(weighed.weights)
     return Gradients(gradients, sums, signals.mask_E, weighed)
 
   def look(
@@ -225,10 +235,7 @@ def make_gradient_fn(
   def in_parts(
     state: TrainState, batch: Batch, key: Any, second: Params = None
   ) -> Gradients:
-    parts = {
-      name: microbatches.split(rows, accumulate) for name, rows in batch.items()
-    }
-    keys = None if key is None else jax.random.split(key, accumulate)
+    parts, keys = microbatches.split_all(batch, key, accumulate)
     weighed, weights = None, None
     if weighting.batch_coupled:
       signals = microbatches.join(

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.state import TrainState
-from jaxcurate.types import Signals
+from jaxcurate.types import Batch, Signals
 
 
 def split(rows: jax.Array, accumulate: int) -> jax.Array:
@@ -31,6 +31,14 @@ def split(rows: jax.Array, accumulate: int) -> jax.Array:
   # Strided, so that every device of a sharded batch has rows in every part.
   parts = rows.reshape(-1, accumulate, *rows.shape[1:])
   return jnp.swapaxes(parts, 0, 1)
+
+
+def split_all(
+  batch: Batch, key: jax.Array | None, accumulate: int
+) -> tuple[dict[str, jax.Array], jax.Array | None]:
+  """(rows in parts, a dropout key for each part), to be mapped over."""
+  rows = {name: split(values, accumulate) for name, values in batch.items()}
+  return rows, None if key is None else jax.random.split(key, accumulate)
 
 
 def join(signals: Signals, max_segments: int, state: TrainState) -> Signals:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.gradient_bytes import Way
 from jaxcurate.train.gradients import Gradients, make_gradient_fn
 from jaxcurate.train.losses import Reduction
 from jaxcurate.train.optimizers import Optimizer
@@ -39,6 +40,7 @@ def make_train_step(
   accumulate: int = 1,
   chunk_tokens: int | None = None,
   reference: Network | None = None,
+  example_gradients: Way = 'auto',
   mesh: jax.sharding.Mesh | None = None,
 ) -> TrainStep:
   """The jitted step: (state, batch) -> (state, metrics).
@@ -61,6 +63,8 @@ def make_train_step(
       one more forward pass.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
+    example_gradients: how a weighting's look at the examples' gradients is
+      taken, see `factored_step`; 'auto' compares planned bytes.
     mesh: axes 'data' and 'model', or None for one device.
 
   Returns:
@@ -82,6 +86,7 @@ def make_train_step(
     accumulate=accumulate,
     chunk_tokens=chunk_tokens,
     reference=reference,
+    example_gradients=example_gradients,
   )
 
   def step(

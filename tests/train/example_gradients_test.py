@@ -1,6 +1,7 @@
 """Factorised per-example gradients against one gradient per example."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -90,7 +91,10 @@ def spy(found):
     scaled, dots = signals.gradients.products(
       [found['direction']], found['scale']
     )
-    shown = {'gram': signals.gradients.gram(), 'scaled': scaled, 'dot': dots[0]}
+    shown = {'scaled': scaled, 'dot': dots[0]}
+    if found.get('apart'):
+      shown['gram'] = signals.gradients.gram()
+      shown['alone'] = signals.gradients.dot(found['direction'])
     return jnp.arange(1.0, size + 1), shown, {}
 
   return Weighting(lambda shapes: None, update, needs=frozenset({'gradients'}))
@@ -105,25 +109,29 @@ def random_like(params, seed):
 
 
 def assert_same(shown, dense, found, atol=1e-5):
-  size = np.sqrt(np.outer(*[np.diag(dense.gram())] * 2)) + 1e-30
-  assert np.abs((shown['gram'] - dense.gram()) / size).max() < atol
-  scaled = dense.gram(found['scale'])
-  size = np.sqrt(np.outer(*[np.diag(scaled)] * 2)) + 1e-30
-  assert np.abs((shown['scaled'] - scaled) / size).max() < atol
+  expected = {'scaled': dense.gram(found['scale']), 'gram': dense.gram()}
+  for name in expected.keys() & shown.keys():
+    size = np.sqrt(np.outer(*[np.diag(expected[name])] * 2)) + 1e-30
+    assert np.abs((shown[name] - expected[name]) / size).max() < atol
   dots = dense.dot(found['direction'])
-  assert np.abs(shown['dot'] - dots).max() < atol * np.abs(dots).max()
+  for name in {'dot', 'alone'} & shown.keys():
+    assert np.abs(shown[name] - dots).max() < atol * np.abs(dots).max()
 
 
-def run(network, params, batch, found, reduction='tokens', accumulate=1):
+def run(
+  network, params, batch, found, reduction='tokens', accumulate=1,
+  way='keep_factors', most_kept=None,
+):  # fmt: skip
   function = make_gradient_fn(
     network,
-    spy(found),
+    spy(found)._replace(most_kept=most_kept),
     optimizers.make_optimizer(),
     max_segments=S,
     z_loss=Z_LOSS,
     reduction=reduction,
     accumulate=accumulate,
     chunk_tokens=None,
+    example_gradients=way,
   )
 
   def step(params):
@@ -134,23 +142,31 @@ def run(network, params, batch, found, reduction='tokens', accumulate=1):
   return jax.jit(step)(params)
 
 
-@pytest.mark.parametrize('name', NETWORKS)
-def test_products_and_weighted_gradient(name):
+@functools.cache
+def known(name):
+  """A network of `NETWORKS` with all gradients one by one."""
   network = NETWORKS[name]()
   params = jax.tree.map(
     lambda x: 1.5 * x, jax.jit(network.init)(jax.random.key(0))
   )
   batch = make_batch(network)
-  # One of them in microbatches of one row.
-  reduction, accumulate = 'tokens', 1
-  if 'remat' in name:
-    reduction, accumulate = 'examples', 3
+  reduction = 'examples' if 'remat' in name else 'tokens'
   dense, unit = slow_gradients(network, params, batch, reduction)
   found = {
     'scale': jax.tree.map(jnp.abs, random_like(params, 1)),
     'direction': random_like(params, 2),
   }
-  result = run(network, params, batch, found, reduction, accumulate)
+  return network, params, batch, reduction, dense, unit, found
+
+
+@pytest.mark.parametrize('way', ['keep_factors', 'second_pass'])
+@pytest.mark.parametrize('name', NETWORKS)
+def test_products_and_weighted_gradient(name, way):
+  network, params, batch, reduction, dense, unit, found = known(name)
+  # One of them in microbatches of one row.
+  accumulate = 3 if 'remat' in name else 1
+  found = found | {'apart': way == 'keep_factors' or accumulate > 1}
+  result = run(network, params, batch, found, reduction, accumulate, way)
   assert_same(result.weighed.weighting_state, dense, found)
   weights = result.weighed.weights
   expected = jax.tree.map(
@@ -163,7 +179,7 @@ def test_products_and_weighted_gradient(name):
   assert error < 1e-5 * norm
 
 
-def test_adapters_with_dropout():
+def test_adapters():
   config = dataclasses.replace(LLAMA, dropout_rate=0.0, scan_layers=True)
   whole = decoder.make_network(config)
   base = jax.tree.map(lambda x: 1.5 * x, whole.init(jax.random.key(0)))
@@ -178,8 +194,9 @@ def test_adapters_with_dropout():
     'scale': jax.tree.map(jnp.abs, random_like(params, 1)),
     'direction': random_like(params, 2),
   }
-  result = run(network, params, batch, found)
-  assert_same(result.weighed.weighting_state, dense, found)
+  for way in ('keep_factors', 'second_pass'):
+    result = run(network, params, batch, found, way=way)
+    assert_same(result.weighed.weighting_state, dense, found)
 
 
 def test_what_cannot_be_tapped_is_named(tiny):
