@@ -23,6 +23,7 @@ SIGNALS = {
   'domain': ('domain_E',),
   'score': ('score_E',),
   'gradients': ('gradients',),
+  'token_gradients': ('token_gradients',),
   'mean_gradient': ('mean_gradient',),
   'mean_loss': ('mean_loss',),
   'preconditioner': ('preconditioner',),
@@ -43,6 +44,7 @@ PER_EXAMPLE = (
 PER_TOKEN = ('token_loss_BxT', 'target_mask_BxT', 'reference_token_loss_BxT')
 REFERENCE = frozenset({'reference_loss', 'reference_token_loss'})
 ANCHORS = frozenset({'mean_gradient', 'mean_loss'})
+GRADIENTS = frozenset({'gradients', 'token_gradients'})
 LOSSES = frozenset({'loss', 'token_loss'}) | REFERENCE
 
 
@@ -239,10 +241,10 @@ def check_needs(
     raise ValueError(
       f'the weighting needs {sorted(unknown)}, known signals: {tuple(SIGNALS)}'
     )
-  if ANCHORS & weighting.needs or 'gradients' in weighting.anchor_needs:
+  if ANCHORS & weighting.needs or GRADIENTS & weighting.anchor_needs:
     raise ValueError(
-      'a batch offers "gradients", anchors "mean_gradient" and "mean_loss"; the'
-      ' weighting asks for the other one'
+      f'a batch offers {sorted(GRADIENTS)}, anchors {sorted(ANCHORS)}; the'
+      ' weighting asks for those of the other'
     )
   if REFERENCE & weighting.needs and reference is None:
     raise ValueError(

@@ -19,6 +19,7 @@ from jaxcurate.train.factored_step import look_at_examples
 from jaxcurate.train.gradient_bytes import WAYS, Way
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
+from jaxcurate.train.token_gradients import TangentGradients
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
 
 
@@ -106,11 +107,20 @@ def make_gradient_fn(
       outputs, weighting.needs, batch, max_segments, state.step + 1, other
     )
 
-  def weigh(signals: Signals, state: TrainState, batch: Batch) -> Weighed:
+  def weigh(
+    signals: Signals,
+    state: TrainState,
+    batch: Batch,
+    key: Any,
+    parts: int = 1,
+  ) -> Weighed:
     offered: dict[str, Any] = {
       'batch': batch,
       'params': state.params,
       'opt_state': state.opt_state,
+      'token_gradients': TangentGradients(
+        state.params, batch, key, network, parts, chunk_tokens
+      ),
     }
     if optimizer.preconditioner and 'preconditioner' in weighting.needs:
       offered['preconditioner'] = optimizer.preconditioner(
@@ -164,7 +174,7 @@ def make_gradient_fn(
     targets, signals = look_at(outputs, state, second, batch)
     weighed = None
     if weights is None:
-      weighed = weigh(signals, state, batch)
+      weighed = weigh(signals, state, batch, key)
       weights = weighed.weights
     total, sums = losses.weighted_loss(
       targets, losses.on_tokens(weights, batch, max_segments)
@@ -202,7 +212,7 @@ def make_gradient_fn(
       most_kept=weighting.most_kept,
     )
     signals = dataclasses.replace(own.signals, gradients=own.gradients)
-    weighed = weigh(signals, state, batch)
+    weighed = weigh(signals, state, batch, key, accumulate)
     if weighed.weights.ndim == 2:
       raise ValueError(
         'the weighting looks at the gradients of examples and weighs tokens;'
@@ -241,7 +251,7 @@ def make_gradient_fn(
       signals = microbatches.join(
         look(state, second, parts, keys), max_segments, state
       )
-      weighed = weigh(signals, state, batch)
+      weighed = weigh(signals, state, batch, key, accumulate)
       weights = weighed.weights
       if weights.ndim == 1:
         weights = weights.reshape(-1, max_segments)
@@ -270,7 +280,7 @@ def make_gradient_fn(
     if weighed is None:
       # Row-local weights are those of the parts, but the next state and the
       # log must see the whole batch.
-      weighed = weigh(signals, state, batch)
+      weighed = weigh(signals, state, batch, key, accumulate)
     return Gradients(gradients, sums, signals.mask_E, weighed)
 
   if 'gradients' not in weighting.needs:

@@ -31,6 +31,7 @@ from jaxcurate.types.training import (
   Preconditioner,
   Signals,
   Tally,
+  TokenGradients,
   TrainingShapes,
   Weighting,
 )
@@ -59,6 +60,7 @@ __all__ = [
   'State',
   'Summary',
   'Tally',
+  'TokenGradients',
   'TrainingShapes',
   'Vocabulary',
   'Weighting',

@@ -93,6 +93,18 @@ class ExampleGradients(Protocol):
     ...
 
 
+@runtime_checkable
+class TokenGradients(Protocol):
+  """Gradients of a batch's targets, as products: never formed."""
+
+  def dot(self, direction: Params) -> jax.Array:
+    """[B, T] float32, <gradient of target t's loss in nats, direction>.
+
+    Padding may hold anything.
+    """
+    ...
+
+
 @flax.struct.dataclass
 class Signals:
   """What one train step offers a weighting; what it did not ask for is None.
@@ -112,6 +124,7 @@ class Signals:
     domain_E: [E] int32 code of the example's domain, -1 for none ('domain').
     score_E: [E] float32, a column of a ScoreTable ('score').
     gradients: per-example gradients ('gradients').
+    token_gradients: per-target gradients ('token_gradients').
     mean_gradient: params-shaped mean over examples of their gradients
       ('mean_gradient', for anchors only).
     mean_loss: [] float32 mean loss in nats that this is the gradient of
@@ -134,6 +147,7 @@ class Signals:
   domain_E: jax.Array | None = None
   score_E: jax.Array | None = None
   gradients: Any = None
+  token_gradients: Any = None
   mean_gradient: Params | None = None
   mean_loss: jax.Array | None = None
   preconditioner: Preconditioner | None = None

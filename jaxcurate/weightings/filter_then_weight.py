@@ -10,13 +10,13 @@ The paper's equations, batch sizes, weight bound and ridge could not be read:
 the formulation is derived from its abstract and Figure 1, and the numbers below
 are ours. An example's gradient is that of its mean loss under the reduction
 'examples' of the step, and in proportion to its length under 'tokens'. Figure
-1's ablations by setting (its token-level score, weights of tokens by their own
-alignment, is not here):
+1's ablations by setting:
 * Hard Filter, as we take it: filter = 'topk' and reweight = False;
 * Optimizer-Aware Filter Only: reweight = False;
 * Vanilla Filter Only: optimizer_aware = False and reweight = False;
 * Vanilla Filter + Reweight: optimizer_aware = False;
-* Unbounded Weight: max_weight = None.
+* Unbounded Weight: max_weight = None;
+* Token-Level Score, as we take it: level = 'tokens' (`token_alignment.py`).
 
 The weights of the kept examples sum to their number unless `fixed_total` is
 False. Matching a noisy gradient of many dimensions by least squares shrinks all
@@ -39,7 +39,7 @@ import jax.numpy as jnp
 from jaxcurate.ops import bounded_nnls, subset_filters, update_matching
 from jaxcurate.ops.keep_top import most_kept, share_count
 from jaxcurate.types import Signals, State, TrainingShapes, Weighting
-from jaxcurate.weightings import forecast, target_gradient
+from jaxcurate.weightings import forecast, target_gradient, token_alignment
 
 FILTERS = ('topk', 'greedy', 'greats')
 
@@ -47,6 +47,7 @@ FILTERS = ('topk', 'greedy', 'greats')
 def make(
   *,
   keep: float = 0.5,
+  level: Literal['examples', 'tokens'] = 'examples',
   filter: Literal['topk', 'greedy', 'greats'] = 'greedy',
   optimizer_aware: bool = True,
   reweight: bool = True,
@@ -67,6 +68,10 @@ def make(
 
   Args:
     keep: share of the real examples, in (0, 1]; 1 skips the filter.
+    level: 'tokens' keeps that share of the real targets instead, each by its
+      own alignment; there is no stage 2, and of these settings only
+      `optimizer_aware`, `fixed_total`, `target_decay`, `refresh_interval` and
+      `warmup_updates` then have an effect.
     filter: stage 1, see `ops/subset_filters.py`: by alignment, by matching
       pursuit, or by marginal gain with unit weights.
     optimizer_aware: False takes plain gradient descent for the optimizer.
@@ -106,6 +111,17 @@ def make(
       f' {iterations}; expected at least 0, 0 and 1'
     )
   update_matching.check(curvature=curvature, scale=target_scale)
+  if level not in ('examples', 'tokens'):
+    raise ValueError(f"level is {level!r}, expected 'examples' or 'tokens'")
+  if level == 'tokens':
+    return token_alignment.make(
+      keep=keep,
+      fill=fixed_total,
+      optimizer_aware=optimizer_aware,
+      target_decay=target_decay,
+      refresh_interval=refresh_interval,
+      warmup_updates=warmup_updates,
+    )
   most = most_kept(keep)
 
   def choose(
@@ -220,10 +236,8 @@ def make(
 
   needs, anchor_needs = {'gradients'}, {'mean_gradient'}
   if optimizer_aware:
-    needs, anchor_needs = (
-      needs | {'preconditioner'},
-      anchor_needs | {'mean_loss'},
-    )
+    needs.add('preconditioner')
+    anchor_needs.add('mean_loss')
   return Weighting(
     init=init,
     update=update,
