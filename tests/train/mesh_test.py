@@ -1,4 +1,4 @@
-"""The same step on one and on eight emulated devices, with the real T5."""
+"""The same step on one and on eight emulated devices, with real networks."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,14 @@ from jax.sharding import PartitionSpec
 import numpy as np
 import pytest
 
+from jaxcurate.models import decoder, t5
 from jaxcurate.models import mesh as meshes
-from jaxcurate.models import t5
 from jaxcurate.train import anchors, optimizers
+from jaxcurate.train.gradients import make_gradient_fn
 from jaxcurate.train.program import place
 from jaxcurate.train.state import abstract_state, init_state
 from jaxcurate.train.step import make_train_step
-from jaxcurate.types import AnchorSet
+from jaxcurate.types import AnchorSet, Weighting
 from jaxcurate.weightings import adapt
 
 S = 2
@@ -120,3 +121,58 @@ def test_parameters_are_really_split():
   assert state.step.sharding.spec == PartitionSpec()
   like = abstract_state(*parts, mesh=mesh)
   jax.tree.map(lambda x, y: assert_placed(x, y.sharding), state, like)
+
+
+def products(signals, state):
+  """Weights of all products, and the products themselves as the state."""
+  direction = jax.tree.map(jnp.sin, signals.params)
+  scale = jax.tree.map(lambda x: 1 + x**2, signals.params)
+  gram, dots = signals.gradients.products([direction], scale)
+  size = jnp.sqrt(jnp.diag(gram) + 1e-30)
+  cosines = gram / jnp.outer(size, size)
+  weights = 1 + jnp.tanh(jnp.mean(cosines, 1) + dots[0] / size)
+  return weights, {'cosines': cosines, 'dots': dots / size}, {}
+
+
+def test_gradients_of_examples_are_those_of_one_device(tiny):
+  network = decoder.make_network(
+    decoder.DecoderConfig(
+      vocab_size=32, embed_dim=16, num_heads=2, num_kv_heads=2, head_dim=8,
+      mlp_dim=24, num_layers=2, tied_head=True, scan_layers=True, remat=True,
+    )
+  )  # fmt: skip
+  weighting = Weighting(
+    lambda shapes: None, products, needs=frozenset({'gradients', 'params'})
+  )
+  batch = {
+    name: rows
+    for name, rows in tiny.make_batch(0, 16, vocab_size=32).items()
+    if name.startswith('decoder')
+  }
+
+  def run(layout, way):
+    mesh = meshes.make_mesh(layout) if layout else None
+    state = init_state(network, SGD, weighting, mesh=mesh)
+    gradient_fn = make_gradient_fn(
+      network,
+      weighting,
+      SGD,
+      max_segments=S,
+      z_loss=1e-4,
+      reduction='tokens',
+      accumulate=1,
+      chunk_tokens=32,
+      example_gradients=way,
+    )
+    result = jax.jit(gradient_fn)(state, place(batch, mesh), None)
+    return jax.device_get((result.gradients, result.weighed))
+
+  gradient_one, weighed_one = run(None, 'keep_factors')
+  for way in ('keep_factors', 'second_pass'):
+    gradient, weighed = run('data=4,model=2', way)
+    for name, values in weighed.weighting_state.items():
+      expected = weighed_one.weighting_state[name]
+      np.testing.assert_allclose(values, expected, atol=1e-5)
+    np.testing.assert_allclose(weighed.weights, weighed_one.weights, atol=1e-5)
+    error = jax.tree.map(np.subtract, gradient, gradient_one)
+    assert norm(error) <= 1e-5 * norm(gradient_one)
