@@ -13,7 +13,9 @@ Decisions where the papers are silent:
 * Examples without a domain weigh 1 and teach nothing.
 """
 
+from collections.abc import Mapping, Sequence
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -159,3 +161,29 @@ def info_of(state: State, member_ExM: Bool[Array, 'E M']) -> dict[str, Array]:
     'domain_min': jnp.min(weight_M),
     'domains_present': jnp.sum(jnp.any(member_ExM, axis=0)),
   }
+
+
+def read(state: State) -> dict[str, Array]:
+  """What `between` compares: the mean weights and the number of updates."""
+  return {name: state[name] for name in ('mean_weight_M', 'num_updates')}
+
+
+def between(
+  before: Mapping[str, Any], after: Mapping[str, Any], domains: Sequence[str]
+) -> dict[str, float]:
+  """The mean weight of every domain since step 1, for a log.
+
+  Args:
+    before: as `read`, as NumPy arrays; without updates since then there is
+      nothing to log.
+    after: of a later step.
+    domains: names of the M domains.
+
+  >>> before = {'mean_weight_M': jnp.array([1.0]), 'num_updates': 0}
+  >>> between(before, {**before, 'num_updates': 2}, ['web'])
+  {'mean_weight/web': 1.0}
+  """
+  if after['num_updates'] == before['num_updates']:
+    return {}
+  weights = zip(domains, after['mean_weight_M'].tolist(), strict=True)
+  return {f'mean_weight/{name}': weight for name, weight in weights}

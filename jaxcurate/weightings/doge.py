@@ -7,6 +7,7 @@ Estimation (arXiv 2310.15393), Algorithm 1 (Algorithm 2 with anchors).
 
 The result is state['mean_weight_M'], the mean of alpha over the steps, in the
 order of the corpus's domain codes: shares to draw a larger model's data with.
+The log of every epoch has them by name, 'epoch/mean_weight/NAME'.
 Decisions shared with DoReMi are in `jaxcurate.ops.domain_weights`.
 
 The default gains are those of the authors' trainer, which bounds them and
@@ -28,7 +29,14 @@ import jax.numpy as jnp
 
 from jaxcurate.ops import domain_gains, domain_weights
 from jaxcurate.ops.domain_gains import Formula
-from jaxcurate.types import Params, Signals, State, TrainingShapes, Weighting
+from jaxcurate.types import (
+  Params,
+  Signals,
+  State,
+  Tally,
+  TrainingShapes,
+  Weighting,
+)
 
 
 def make(
@@ -132,6 +140,7 @@ def make(
     needs=frozenset({'gradients', 'domain'}),
     anchor_needs=frozenset({'mean_gradient'} if to_anchors else ()),
     batch_coupled=True,
+    tally=Tally(domain_weights.read, domain_weights.between),
   )
 
 

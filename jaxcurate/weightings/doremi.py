@@ -8,6 +8,7 @@ Optimizing Data Mixtures Speeds Up Language Model Pretraining (arXiv
 
 The result is state['mean_weight_M'], the mean of alpha over the steps, in the
 order of the corpus's domain codes: shares to draw a larger model's data with.
+The log of every epoch has them by name, 'epoch/mean_weight/NAME'.
 Decisions shared with DoGE are in `jaxcurate.ops.domain_weights`. Ours besides:
 * The paper divides the weighted loss by the summed weights of its tokens. Here
   the weights have mean 1 over the batch's targets, which under the reduction
@@ -19,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.ops import domain_weights, segments
-from jaxcurate.types import Signals, State, TrainingShapes, Weighting
+from jaxcurate.types import Signals, State, Tally, TrainingShapes, Weighting
 
 
 def make(*, step_size: float = 1.0, smoothing: float = 1e-3) -> Weighting:
@@ -86,4 +87,5 @@ def make(*, step_size: float = 1.0, smoothing: float = 1e-3) -> Weighting:
     update=update,
     needs=frozenset({'token_loss', 'reference_token_loss', 'domain', 'batch'}),
     batch_coupled=True,
+    tally=Tally(domain_weights.read, domain_weights.between),
   )

@@ -39,6 +39,16 @@ def test_by_hand():
   np.testing.assert_allclose(weights, expected, rtol=1e-5)
 
 
+def test_the_log_names_the_mean_weights_once_they_move():
+  before = domain_weights.init(DOMAINS)
+  after = moved(before, array(1, 0, 0), np.ones(3, bool), array(1, 1, 1))
+  read = [jax.device_get(domain_weights.read(x)) for x in (before, after)]
+  log = domain_weights.between(*read, DOMAINS)
+  assert list(log) == [f'mean_weight/{name}' for name in DOMAINS]
+  np.testing.assert_allclose(list(log.values()), after['mean_weight_M'])
+  assert domain_weights.between(read[1], read[1], DOMAINS) == {}
+
+
 def test_against_float64_over_many_batches():
   rng = np.random.default_rng(0)
   state = domain_weights.init(DOMAINS)
