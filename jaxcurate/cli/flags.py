@@ -68,6 +68,8 @@ FLAGS = {
     ' looks; of lamdas the ratio (default 1)',
     float,
   ),
+  'mixture': Flag('follow this instead of --method: what `mix` wrote'),
+  'domains': Flag('file or score folder of domains by id (default: --input)'),
   'exclude': Flag(
     'leave out ids of a folder that `jaxcurate sample` wrote, or of labelled'
     ' JSON Lines, Parquet or TSV files',
@@ -133,7 +135,12 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
-    ('input', 'output', 'by', 'budget', 'threshold', 'exclude', 'seed'),
+    ('input', 'output', 'by', 'budget', 'mixture', 'domains', 'domain_field',
+     'threshold', 'exclude', 'seed'),
+  ),
+  'mix': (
+    'Says how much of each domain to train on, from score tables.',
+    ('input', 'output', 'by', 'domains', 'domain_field', 'seed'),
   ),
   'train': (
     'Trains a model on a corpus, weighting every example.',
@@ -165,6 +172,11 @@ _EXAMPLES = {
   'sample': r"""
   jaxcurate sample --method=inverse_propensity --by=density \
     --input=scores --budget=0.2 --output=kept""",
+  'mix': r"""
+  jaxcurate mix --method=score_mixture --by=ask_llm --input=scores \
+    --output=mixture
+  jaxcurate sample --mixture=mixture --input=scores --budget=1000000t \
+    --output=kept""",
   'train': r"""
   jaxcurate train --model=models/tiny.gin --weighting=adapt --steps=1000 \
     --input='docs/*.jsonl.gz' --selection=kept --anchors=good.jsonl \
@@ -196,8 +208,9 @@ def parser(command: str) -> argparse.ArgumentParser:
     formatter_class=argparse.RawDescriptionHelpFormatter,
     allow_abbrev=False,
   )
-  if command in ('score', 'sample'):
-    kind = {'score': 'scorers', 'sample': 'samplers'}[command]
+  kinds = {'score': 'scorers', 'sample': 'samplers', 'mix': 'mixtures'}
+  if command in kinds:
+    kind = kinds[command]
     known = ', '.join(gin_files.known_methods(kind))
     made.add_argument(
       '--method',

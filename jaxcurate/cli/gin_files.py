@@ -37,7 +37,7 @@ def configs_folder() -> pathlib.Path:
 def known_methods(kind: str) -> list[str]:
   """Names of the methods in one folder of the package."""
   package = importlib.import_module(f'jaxcurate.{kind}')
-  entry = 'sample' if kind == 'samplers' else 'make'
+  entry = _entry(kind)
   return sorted(
     path.stem
     for path in pathlib.Path(package.__path__[0]).glob('[a-z]*.py')
@@ -45,11 +45,16 @@ def known_methods(kind: str) -> list[str]:
   )
 
 
+def _entry(kind: str) -> str:
+  """Name of the function that a method's file is known by."""
+  return {'samplers': 'sample', 'mixtures': 'mix'}.get(kind, 'make')
+
+
 def method_binding(kind: str, names: Sequence[str]) -> tuple[list[str], str]:
   """Gin files of methods, and the text that refers to their functions.
 
   Args:
-    kind: 'scorers', 'samplers' or 'weightings'.
+    kind: 'scorers', 'samplers', 'mixtures' or 'weightings'.
     names: methods, by module name.
 
   Returns:
@@ -64,7 +69,7 @@ def method_binding(kind: str, names: Sequence[str]) -> tuple[list[str], str]:
       raise UserError(
         f'unknown method {name!r}; the {kind} are {", ".join(known)}'
       )
-  entry = 'sample' if kind == 'samplers' else 'make'
+  entry = _entry(kind)
   lines = ['from __gin__ import dynamic_registration']
   lines += [f'from jaxcurate.{kind} import {name}' for name in names]
   found = ', '.join(f'@{name}.{entry}' for name in names)

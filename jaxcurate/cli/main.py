@@ -21,6 +21,7 @@ from jaxcurate.io.errors import Interrupted, UserError
 _COMMANDS = {
   'score': 'score every document of a corpus',
   'sample': 'choose documents by score, within a budget',
+  'mix': 'say how much of each domain to train on',
   'train': 'train a model, weighting every example',
   'evaluate': 'measure a trained model on held-out text',
   'report': 'one page of figures from scores, selections and runs',

@@ -11,16 +11,16 @@ from etils import epath
 import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files
+from jaxcurate.cli import gin_files, pool_tables, sample_mixture
 from jaxcurate.data import read_ids
-from jaxcurate.io import atomic, tables
+from jaxcurate.io import atomic, mixtures, tables
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
 from jaxcurate.samplers import draw
-from jaxcurate.types import Candidates, ScoreTable, Selection
+from jaxcurate.types import Candidates, Mixture, ScoreTable, Selection
 
 _TRAIN = (
   'next: jaxcurate train --model=models/tiny.gin --weighting=uniform'
@@ -51,6 +51,10 @@ def run(
   methods: Sequence[Callable[..., Selection]],
   by: str | None,
   budget: str | None = None,
+  mixture: str | None = None,
+  domains: str | None = None,
+  domain_field: str = 'domain',
+  max_copies: float = 4.0,
   threshold: float | None = None,
   exclude: Sequence[str] = (),
   seed: int = 0,
@@ -65,6 +69,10 @@ def run(
     by: score column; None for the only one, or for a method that reads none.
     budget: see `samplers.budget.parse_budget`; None for a method that needs
       none.
+    mixture: folder or file of a Mixture that is followed, instead of a method.
+    domains: ids and domains, for a mixture; None: of the inputs.
+    domain_field: column of the domain, of files.
+    max_copies: of one document, under a mixture.
     threshold: see `samplers.threshold` and `samplers.uncertainty`; None for
       their own default.
     exclude: ids that are left out, see `data.read_ids`: a selection drawn
@@ -75,29 +83,30 @@ def run(
   Raises:
     UserError: whatever a user can put right.
   """
-  if len(methods) != 1:
-    raise UserError(
-      f'give one --method=NAME, of'
-      f' {", ".join(gin_files.known_methods("samplers"))}'
-    )
-  [sample] = methods
-  name = sample.__module__.rpartition('.')[2]
+  name = _method_name(methods, mixture)
   options = {} if threshold is None else {'threshold': threshold}
   if options and name not in _WITH_LINE:
     raise UserError(
       f'--threshold is for --method={" or ".join(_WITH_LINE)}; drop it'
     )
+  if mixture is not None and by is not None:
+    raise UserError('--mixture names its own score columns; drop --by')
+  if mixture is None and domains is not None:
+    raise UserError('--domains is for --mixture; drop it')
   if budget is None and name != 'threshold':
     raise UserError(f'{name} needs a --budget, e.g. --budget=0.2')
   inputs = [inputs] if isinstance(inputs, str) else list(inputs)
   if not inputs:
     raise UserError('give --input=FOLDER, written by `jaxcurate score`')
   started = time.monotonic()
-  by = _column(inputs, by, name)
-  table, left_out = tables.read_score_table(inputs, [by] if by else [])
-  for folder, count in left_out.items():
-    if count:
-      print(f'{folder}: {count} ids are not in every table and were left out')
+  wanted = None if mixture is None else mixtures.read_mixture(mixture)
+  if wanted is not None:
+    columns = list(wanted.shape.criteria) if wanted.shape else []
+    table, left_out = pool_tables.read(inputs, columns, domains, domain_field)
+  else:
+    if name != 'uniform':
+      by = pool_tables.column(inputs, by)
+    table, left_out = pool_tables.read_joined(inputs, [by] if by else [])
   excluded = {id_ for path in exclude for id_ in read_ids.read_ids(path)}
   settings = {
     'method': name,
@@ -107,6 +116,7 @@ def run(
     'exclude': _digest(excluded),
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
+    **_settings_of(wanted, domains, max_copies),
     **gin_files.settings([name]),
   }
   if (epath.Path(output) / manifests.NAME).exists():
@@ -118,7 +128,15 @@ def run(
   candidates, known = _leave_out(candidates, excluded)
   try:
     amount = None if budget is None else budget_lib.parse_budget(str(budget))
-    selection = sample(seed, candidates, amount, **options)
+    if wanted is not None:
+      assert amount is not None
+      selection, other = sample_mixture.sample(
+        seed, wanted, table, candidates, amount, max_copies=max_copies
+      )
+      for domain, count in other.items():
+        known[f'in domain {domain}, not of the mixture'] = count
+    else:
+      selection = methods[0](seed, candidates, amount, **options)
   except ValueError as error:
     raise UserError(f'{name}: {error}') from error
   kept = _kept(table, selection)
@@ -129,7 +147,7 @@ def run(
       'command': list(command),
       'settings': settings,
       'inputs': inputs,
-      'skipped': {'no score': without, **known, **_nonzero(left_out)},
+      'skipped': {'no score': without, **known, **left_out},
       'cost': {
         'flops': 0.0,
         'seconds': time.monotonic() - started,
@@ -149,22 +167,32 @@ def run(
   print(_NEXT.get(name, _TRAIN).format(output=output))
 
 
-def _column(inputs: Sequence[str], by: str | None, method: str) -> str | None:
-  """The score column to use.
+def _method_name(
+  methods: Sequence[Callable[..., Selection]], mixture: str | None
+) -> str:
+  """Name of the one method, or 'mixture'.
 
   Raises:
-    UserError: it is not given and not obvious.
+    UserError: there is neither, or both.
   """
-  if by is not None or method == 'uniform':
-    return by
-  columns = sorted(
-    column
-    for folder in inputs
-    for column in manifests.read_manifest(folder, 'scores')['columns']
-  )
-  if len(columns) != 1:
-    raise UserError(f'give --by=COLUMN, one of {", ".join(columns)}')
-  return columns[0]
+  if mixture is not None and not methods:
+    return 'mixture'
+  if mixture is not None or len(methods) != 1:
+    raise UserError(
+      f'give one --method=NAME, of'
+      f' {", ".join(gin_files.known_methods("samplers"))}, or --mixture=FOLDER'
+    )
+  return methods[0].__module__.rpartition('.')[2]
+
+
+def _settings_of(
+  mixture: Mixture | None, domains: str | None, max_copies: float
+) -> dict[str, Any]:
+  """Settings of a draw by a mixture; none where there is none."""
+  if mixture is None:
+    return {}
+  digest = hashlib.blake2b(repr(mixture).encode(), digest_size=8).hexdigest()
+  return {'mixture': digest, 'domains': domains, 'max_copies': max_copies}
 
 
 def to_candidates(table: ScoreTable, by: str | None) -> tuple[Candidates, int]:
@@ -251,8 +279,3 @@ def _threshold(selection: Selection, unit: str) -> dict[str, Any]:
   if unit == log_ratio.UNIT:
     line['ratio'] = math.exp(selection.threshold)
   return {'threshold': line}
-
-
-def _nonzero(counts: dict[str, int]) -> dict[str, int]:
-  """Ids that a table has and another lacks, by folder."""
-  return {f'not joined: {k}': v for k, v in counts.items() if v}

@@ -6,21 +6,19 @@ without an id are named by file and row, as in a corpus, so that one file can
 be both.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 import math
 import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcurate.data import files, formats
-from jaxcurate.data.rows import Bad, Fields, everything
+from jaxcurate.data import label_rows
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 
 _USUAL = ('label', 'score')
-_FILES = ('jsonl', 'parquet')
 
 
 class Targets(NamedTuple):
@@ -75,7 +73,7 @@ def read_targets(
   if folder.is_dir() and (folder / manifests.NAME).is_file():
     return _of_table(path, by)
   ids, values, places = [], [], {}
-  for place, row_id, row in _rows(path):
+  for place, row_id, row in label_rows.read_rows(path):
     by = by or _usual(place, row)
     name = row.get(id_field)
     name = row_id if name in (None, '') else str(name)
@@ -105,7 +103,7 @@ def read_pairs(path: str, by: Sequence[str] = ()) -> Pairs:
   """
   by = tuple(by) or ('probability',)
   ids, values = [], []
-  for place, _, row in _rows(path):
+  for place, _, row in label_rows.read_rows(path):
     pair = []
     for field in ('id_a', 'id_b'):
       if row.get(field) in (None, ''):
@@ -150,22 +148,6 @@ def _of_table(path: str, by: Sequence[str]) -> Targets:
   return Targets(
     table.id, value.astype(np.float64), tuple(by), units.pop(), path
   )
-
-
-def _rows(path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-  """(place in words, default id, columns) of every row of the files."""
-  for file in files.find_files(
-    [path], lambda p: formats.format_of(p) in _FILES
-  ):
-    if formats.format_of(file.path) == 'parquet':
-      for number, row in enumerate(tables.read_parquet(file.path).to_pylist()):
-        yield f'{file.path}:{number}', f'{file.name}:{number}', row
-      continue
-    [source] = formats.sources_of([file], Fields())
-    for number, raw in source.read(everything):
-      if isinstance(raw, Bad):
-        raise UserError(f'{source.place(number)}: {raw.reason}: {raw.detail}')
-      yield source.place(number), source.row_id(number), raw
 
 
 def _usual(place: str, row: dict[str, Any]) -> Sequence[str]:

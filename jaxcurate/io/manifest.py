@@ -19,7 +19,16 @@ from jaxcurate.io.errors import UserError
 
 NAME = 'manifest.json'
 _BEGUN = 'settings.json'  # of work in progress, until the manifest is there
-KINDS = ('scores', 'selection', 'training', 'evaluation', 'judge')
+# Kind -> the command that writes it.
+_COMMANDS = {
+  'scores': 'score',
+  'selection': 'sample',
+  'mixture': 'mix',
+  'training': 'train',
+  'evaluation': 'evaluate',
+  'judge': 'train',
+}
+KINDS = tuple(_COMMANDS)
 
 
 def write_manifest(folder: epath.PathLike, content: Mapping[str, Any]) -> None:
@@ -74,10 +83,9 @@ def read_manifest(
 
 def _command_of(kind: str | None) -> str:
   """The command that writes a kind."""
-  commands: dict[str, str] = dict(
-    zip(KINDS, ('score', 'sample', 'train', 'evaluate', 'train'), strict=True)
+  return _COMMANDS.get(kind or '') or '|'.join(
+    dict.fromkeys(_COMMANDS.values())
   )
-  return commands.get(kind or '', '|'.join(commands.values()))
 
 
 def refuse_other_settings(

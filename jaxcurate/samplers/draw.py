@@ -1,9 +1,10 @@
-"""The two ways in which samplers pick: by weighted lot, or best first.
+"""The ways in which samplers pick: by weighted lot, best first, or in copies.
 
-Both order the candidates and take from the top until the budget is reached:
-exactly k documents for a budget of k documents; for a budget in tokens at
-least the budget and less than one document more. A document longer than the
-whole budget can be drawn, or totals could not be de-biased.
+The first two order the candidates and take from the top until the budget is
+reached: exactly k documents for a budget of k documents; for a budget in
+tokens at least the budget and less than one document more. A document longer
+than the whole budget can be drawn, or totals could not be de-biased. Copies
+are drawn to expected numbers that already fit the budget.
 """
 
 from jaxtyping import Float64, Int64
@@ -67,6 +68,117 @@ def take_best(
     expected_count=np.ones(len(index), np.float64),
     design='deterministic',
   )
+
+
+def draw_copies(
+  seed: int,
+  candidates: types.Candidates,
+  expected: Float64[np.ndarray, ' N'],
+  cost: Int64[np.ndarray, ' N'],
+  stratum: Int64[np.ndarray, ' N'] | None = None,
+) -> types.Selection:
+  """Draws each document its expected number of times, rounded up or down.
+
+  The pivotal method (Deville and Tille, Biometrika 85(1), 1998) with the cost
+  in its balance: of two documents one is rounded and the other takes over what
+  that changed, so that expectations stay and so does the total cost. Longest
+  first: what is left over at the end is a fraction of a short document.
+
+  Args:
+    seed: with a document's id it decides its lots.
+    candidates: what to draw from.
+    expected: [N] float64 >= 0, expected copies.
+    cost: [N] int64 >= 0.
+    stratum: [N] int64, e.g. the domain: within each the cost is met as well.
+
+  Returns:
+    Documents with a copy or more, strata in order, and their expected counts,
+    which may be above 1.
+  """
+  if stratum is None:
+    stratum = np.zeros(len(expected), np.int64)
+  lot = gumbel.philox(candidates.id_hash, seed)
+  order = np.lexsort((lot, -cost, stratum))
+  share = expected - np.floor(expected)
+  count = np.floor(expected).astype(np.int64)
+  chance = gumbel.uniforms(seed, ~candidates.id_hash)  # not those of `lot`
+  free = cost == 0  # balances nothing
+  count[free] += chance[free] < share[free]
+  share[free] = 0.0
+  open_rows = order[share[order] > 0]
+  count[_round_in_pairs(open_rows, share, cost, stratum, chance)] += 1
+  chosen = order[count[order] > 0]
+  return types.Selection(
+    id=candidates.id[chosen],
+    count=count[chosen].astype(np.int32),
+    expected_count=expected[chosen],
+  )
+
+
+def _round_in_pairs(
+  order: np.ndarray,
+  share: np.ndarray,
+  cost: np.ndarray,
+  stratum: np.ndarray,
+  chance: np.ndarray,
+) -> list[int]:
+  """Rows whose share in (0, 1) is rounded up, in expectation `share`."""
+  rounded_up: list[int] = []
+
+  def settle(
+    rows: list[int], shares: list[float], costs: list[int], draws: list[float]
+  ) -> tuple[int, float]:
+    """Rounds all but one row; returns it and its share, 0 or 1 if none."""
+    held, p, c = rows[0], shares[0], costs[0]
+    for row, q, d, u in zip(
+      rows[1:], shares[1:], costs[1:], draws[1:], strict=True
+    ):
+      if p <= 0 or p >= 1:  # settled: the next one is held
+        if p >= 1:
+          rounded_up.append(held)
+        held, p, c = row, q, d
+        continue
+      # p c + q d stays: (p + a d, q - a c), a up or down to the first bound.
+      up = min((1 - p) / d, q / c)
+      down = min(p / d, (1 - q) / c)
+      move = up if u * (up + down) < down else -down
+      p, q = _snap(p + move * d), _snap(q - move * c)
+      if 0 < q < 1:  # then p is settled
+        if p == 1:
+          rounded_up.append(held)
+        held, p, c = row, q, d
+      elif q == 1:
+        rounded_up.append(row)
+    return held, p
+
+  rest: list[tuple[int, float]] = []
+  borders = np.flatnonzero(np.diff(stratum[order])) + 1
+  for rows in np.split(order, borders):
+    if len(rows):
+      rest.append(
+        settle(
+          rows.tolist(),
+          share[rows].tolist(),
+          cost[rows].tolist(),
+          chance[rows].tolist(),
+        )
+      )
+  rounded_up += [row for row, p in rest if p >= 1]
+  rest = [(row, p) for row, p in rest if 0 < p < 1]
+  rest.sort(key=lambda item: -cost[item[0]])
+  if rest:
+    rows = [row for row, _ in rest]
+    # Another number than in its own stratum.
+    draws = [(chance[row] * 2**20) % 1.0 for row in rows]
+    last, p = settle(rows, [p for _, p in rest], cost[rows].tolist(), draws)
+    if (chance[last] * 2**26) % 1.0 < p:
+      rounded_up.append(last)
+  return rounded_up
+
+
+def _snap(share: float) -> float:
+  """0 or 1 where rounding left it beside: documents must add up."""
+  return 0.0 if share < 1e-9 else 1.0 if share > 1 - 1e-9 else share
 
 
 def take_rows(

@@ -12,8 +12,8 @@ from jaxtyping import Float64
 import numpy as np
 
 from jaxcurate import types
-from jaxcurate.ops import gumbel
 from jaxcurate.samplers import budget as budget_lib
+from jaxcurate.samplers import draw
 
 
 def sample(
@@ -28,10 +28,8 @@ def sample(
 
   w = clip(exp((s - mean s) / T), lowest, highest)
 
-  Systematic sampling in the order of the documents' cost, and at random among
-  equal ones: a document has its expected number of copies, rounded up or down;
-  a budget of documents is met exactly and one of tokens within the longest
-  document.
+  A document has its expected number of copies, rounded up or down; a budget of
+  documents is met exactly and one of tokens within one document.
 
   Args:
     seed: 0 <= seed < 2**64; the same seed keeps the same ids.
@@ -41,29 +39,16 @@ def sample(
     clip: lowest and highest weight, 0 < lowest <= highest.
 
   Returns:
-    Documents with a copy or more, shortest first where the budget counts
-    tokens, and their expected counts, which may be above 1.
+    Documents with a copy or more and their expected counts, which may be
+    above 1.
 
   Raises:
     ValueError: a setting out of its range, or see `budget.resolve_budget`.
   """
   cost, limit = budget_lib.resolve_budget(budget, candidates)
   weight = weights(candidates.score, temperature, clip)
-  lot = gumbel.philox(candidates.id_hash, seed)
-  order = np.lexsort((lot, cost))
   expected = limit * weight / float(weight @ cost)
-  running = np.cumsum(expected[order])
-  if budget.unit == 'documents':
-    running[-1] = limit  # rounding must not cost the last one
-  # One common offset: the k-th copy is the document at k - offset.
-  offset = float(gumbel.uniforms(seed, np.zeros(1, np.uint64))[0])
-  count = np.diff(np.floor(running + offset), prepend=0.0).astype(np.int32)
-  chosen = order[count > 0]
-  return types.Selection(
-    id=candidates.id[chosen],
-    count=count[count > 0],
-    expected_count=expected[chosen],
-  )
+  return draw.draw_copies(seed, candidates, expected, cost)
 
 
 def weights(

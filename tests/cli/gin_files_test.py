@@ -27,7 +27,9 @@ def value(name):
 
 def test_shipped_files_are_found_and_complete():
   folder = gin_files.configs_folder()
-  for name in ('score', 'sample', 'train', 'evaluate', 'report', 'demo'):
+  for name in (
+    'score', 'sample', 'mix', 'train', 'evaluate', 'report', 'demo',
+  ):  # fmt: skip
     assert (folder / 'runs' / f'{name}.gin').exists()
   assert (folder / 'methods' / 'ask_llm.gin').exists()
 
@@ -37,6 +39,7 @@ def test_shipped_files_are_found_and_complete():
   [
     ('scorers', {'ask_llm', 'density', 'density_references', 'perplexity'}),
     ('samplers', {'inverse_propensity', 'quotas', 'top_k', 'uniform'}),
+    ('mixtures', {'proportional', 'score_mixture'}),
     ('weightings', {'adapt', 'uniform'}),
   ],
 )
@@ -48,7 +51,7 @@ def test_methods_are_the_modules_of_a_folder(kind, some):
 
 
 def test_every_known_method_can_be_bound():
-  for kind in ('scorers', 'samplers', 'weightings'):
+  for kind in ('scorers', 'samplers', 'mixtures', 'weightings'):
     for name in gin_files.known_methods(kind):
       files, text = gin_files.method_binding(kind, [name])
       assert files == [f'methods/{name}.gin']

@@ -1,0 +1,111 @@
+"""A Mixture and a pool of documents to expected copies of each."""
+
+from jaxtyping import Float64, Int
+import numpy as np
+
+from jaxcurate.mixtures import quadmix
+from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops import quality_ranks
+from jaxcurate.types import Mixture, QualityShape, ScoreTable
+
+
+def expected_copies(
+  mixture: Mixture,
+  table: ScoreTable,
+  cost: Int[np.ndarray, ' N'],
+  limit: int,
+  *,
+  max_copies: float,
+) -> tuple[Float64[np.ndarray, ' N'], dict[str, int]]:
+  """Expected copies that spend a budget by the mixture's shares of tokens.
+
+  Args:
+    mixture: what is wanted.
+    table: the pool, with a domain for every document and the scores of the
+      mixture's criteria.
+    cost: [N] what a copy costs: its tokens, or 1.
+    limit: > 0, to spend in all.
+    max_copies: > 0, of one document.
+
+  Returns:
+    [N] float64 >= 0, 0 for other domains; and the domains of the pool that the
+    mixture does not name -> documents.
+
+  Raises:
+    ValueError: documents without domain or score, a domain of the mixture
+      without documents, or a budget above what max_copies allows.
+  """
+  name_of = table.domain.astype(object)
+  lacking = [i for i, name in enumerate(name_of) if name is None]
+  if lacking:
+    raise ValueError(
+      f'{len(lacking):,} documents have no domain, the first is id'
+      f' {table.id[lacking[0]]!r}; give --domains=FILE'
+    )
+  code_of = {name: code for code, name in enumerate(mixture.domains)}
+  code = np.array([code_of.get(name, -1) for name in name_of], np.int64)
+  other: dict[str, int] = {}
+  for name in name_of[code < 0]:
+    other[name] = other.get(name, 0) + 1
+  inside = np.flatnonzero(code >= 0)
+  own, tokens = code[inside], table.num_tokens[inside].astype(np.int64)
+  value = np.ones(len(inside))
+  if mixture.shape is not None:
+    value = _values(mixture.shape, table, inside, own, tokens)
+  weighted = np.bincount(own, value * tokens, len(mixture.domains))
+  empty = (weighted == 0) & (np.asarray(mixture.share_M) > 0)
+  if empty.any():
+    name = mixture.domains[int(np.argmax(empty))]
+    known = ', '.join(sorted({str(name) for name in name_of}))
+    raise ValueError(
+      f'the mixture wants {mixture.share_M[np.argmax(empty)]:.2%} of its tokens'
+      f' from domain {name!r}, and the pool has none that it would sample; the'
+      f' domains of the pool are {known}'
+    )
+  per_value = np.asarray(mixture.share_M) / np.where(weighted > 0, weighted, 1)
+  copies = np.zeros(len(name_of))
+  copies[inside] = per_value[own] * value
+  copies *= limit / float(copies @ cost)
+  worst = int(np.argmax(copies))
+  if copies[worst] > max_copies * (1 + 1e-9):
+    raise ValueError(
+      f'a budget of {limit:,} takes {copies[worst]:.3g} copies of documents of'
+      f' domain {name_of[worst]!r}, and at most {max_copies:g} are allowed; the'
+      f' largest budget is {int(limit * max_copies / copies[worst]):,}'
+    )
+  return copies, other
+
+
+def _values(
+  shape: QualityShape,
+  table: ScoreTable,
+  inside: np.ndarray,
+  code: np.ndarray,
+  tokens: np.ndarray,
+) -> np.ndarray:
+  """Sampling value of the documents `inside`."""
+  score = np.stack(
+    [table.scores[name][inside] for name in shape.criteria], axis=1
+  )
+  bad = np.argwhere(~np.isfinite(score))
+  if len(bad):
+    row, column = bad[0]
+    raise ValueError(
+      f'document {table.id[inside[row]]!r} has no score in'
+      f' {shape.criteria[column]!r}, nor have'
+      f' {len(np.unique(bad[:, 0])) - 1:,} others some score; leave them out or'
+      ' score them'
+    )
+  quality = quality_ranks.merge(
+    quality_ranks.percentiles(score), code, shape.weights_MxQ
+  )
+  rank = quality_ranks.token_ranks(
+    quality, tokens, code, ids_lib.hash_ids(table.id[inside])
+  )
+  return quadmix.sampling_value(
+    rank,
+    steepness=shape.steepness_M[code],
+    keep_fraction=shape.keep_fraction_M[code],
+    repetition=shape.repetition_M[code],
+    floor=shape.floor_M[code],
+  )

@@ -1,0 +1,167 @@
+"""`jaxcurate mix` to a Mixture, and `jaxcurate sample --mixture` from it."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcurate.cli import sample_mixture
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io import mixtures, tables
+from jaxcurate.ops import ids as ids_lib
+from jaxcurate.samplers.budget import Budget
+from jaxcurate.types import Candidates, Mixture, QualityShape, ScoreTable
+
+NUM = 60
+
+
+def pool(num=NUM, num_domains=3, seed=0):
+  rng = np.random.default_rng(seed)
+  return ScoreTable(
+    id=np.array([f'doc{i}' for i in range(num)], object),
+    domain=np.array([f'd{i % num_domains}' for i in range(num)], object),
+    num_tokens=rng.lognormal(3, 1, num).astype(np.int32) + 1,
+    scores={'quality': rng.normal(size=num).astype(np.float32)},
+    units={'quality': 'log P(yes)'},
+  )
+
+
+def write(folder, table):
+  columns = {'id': table.id, 'domain': table.domain,
+             'num_tokens': table.num_tokens, **table.scores}  # fmt: skip
+  tables.write_table(folder / 'part-0.parquet', columns)
+  content = {'kind': 'scores', 'columns': dict(table.units), 'settings': {}}
+  manifests.write_manifest(folder, {**content, 'num_rows': len(table.id)})
+  return folder
+
+
+@pytest.fixture
+def scores(tmp_path):
+  return write(tmp_path / 'scores', pool())
+
+
+def tokens_of(selection, table):
+  length = dict(zip(table.id, table.num_tokens.tolist(), strict=True))
+  return sum(
+    length[i] * c
+    for i, c in zip(selection.id, selection.count.tolist(), strict=True)
+  )
+
+
+def test_mix_then_sample(run, scores, tmp_path):
+  output = tmp_path / 'mix'
+  argv = ('mix', '--method=score_mixture', f'--input={scores}')
+  argv += (f'--output={output}', '--gin.score_mixture.mix.temperature=0.5')
+  result = run(*argv)
+  assert result.code == 0, result.err
+  assert 'd0' in result.out and 'of the corpus' in result.out
+  mixture = mixtures.read_mixture(output)
+  assert mixture.domains == ('d0', 'd1', 'd2')
+  assert f'sample --mixture={output} --input={scores}' in result.out
+  assert 'already mixed' in run(*argv).out
+  kept = tmp_path / 'kept'
+  result = run(
+    'sample', f'--mixture={output}', f'--input={scores}', '--budget=600t',
+    f'--output={kept}',
+  )  # fmt: skip
+  assert result.code == 0, result.err
+  table, selection = pool(), tables.read_selection(kept)
+  assert abs(tokens_of(selection, table) - 600) <= table.num_tokens.max()
+  domain = dict(zip(table.id, table.domain, strict=True))
+  for name, share in zip(mixture.domains, mixture.share_M, strict=True):
+    own = np.array([domain[i] == name for i in selection.id])
+    part = tables.read_selection(kept)
+    length = np.array([table.num_tokens[int(i[3:])] for i in part.id])
+    assert abs((part.count * length)[own].sum() - 600 * share) <= max(length)
+  manifest = manifests.read_manifest(kept, 'selection')
+  assert manifest['settings']['max_copies'] == 4.0
+
+
+def test_domains_from_a_file(run, scores, tmp_path):
+  labels = tmp_path / 'labels.jsonl'
+  rows = [{'id': f'doc{i}', 'topic': 'xy'[i % 2]} for i in range(40)]
+  rows.append({'id': 'elsewhere', 'topic': 'x'})
+  labels.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  result = run(
+    'mix', '--method=proportional', f'--input={scores}',
+    f'--domains={labels}', '--domain_field=topic',
+    f'--output={tmp_path / "mix"}',
+  )  # fmt: skip
+  assert result.code == 0, result.err
+  assert '1 ids are not in the tables' in result.out
+  assert '20 documents have no domain' in result.out
+  mixture = mixtures.read_mixture(tmp_path / 'mix')
+  tokens = pool().num_tokens[:40]
+  share = tokens[::2].sum() / tokens.sum()
+  assert mixture.domains == ('x', 'y')
+  assert mixture.share_M[0] == pytest.approx(share)
+
+
+@pytest.mark.parametrize('num_domains', [1, 7, 26])
+def test_tokens_are_within_one_percent_of_a_large_budget(num_domains):
+  table = pool(4_000, num_domains)
+  rng = np.random.default_rng(1)
+  shape = QualityShape(
+    ('quality',),
+    np.ones((num_domains, 1)),
+    *(np.full(num_domains, value) for value in (20.0, 0.5, 1.0, 0.1)),
+  )
+  mixture = Mixture(
+    tuple(f'd{i}' for i in range(num_domains)),
+    rng.dirichlet(np.full(num_domains, 5.0)),
+    shape,
+  )
+  candidates = Candidates(
+    table.id, ids_lib.hash_ids(table.id), table.scores['quality'],
+    table.num_tokens, table.domain,
+  )  # fmt: skip
+  budget = int(1_000 * table.num_tokens.mean())
+
+  def draw(seed, amount):
+    return sample_mixture.sample(
+      seed, mixture, table, candidates, Budget(amount, 'tokens'),
+      max_copies=8.0,
+    )[0]  # fmt: skip
+
+  for seed in range(20):
+    total = tokens_of(draw(seed, budget), table)
+    assert abs(total - budget) <= 0.01 * budget
+    total = tokens_of(draw(seed, budget // 50), table)
+    assert abs(total - budget // 50) <= table.num_tokens.max()
+  # A common seed draws the same documents; the mean over seeds is as expected.
+  first, again = draw(3, budget), draw(3, budget)
+  assert first.id.tolist() == again.id.tolist()
+  weights = [np.sum(s.count / s.expected_count * [table.num_tokens[int(i[3:])]
+             for i in s.id])
+             for s in (draw(seed, budget) for seed in range(60))]  # fmt: skip
+  error = np.std(weights) / np.sqrt(len(weights))
+  assert abs(np.mean(weights) - table.num_tokens.sum()) <= 4 * error
+
+
+def test_what_a_user_can_put_right(run, scores, tmp_path, fails_clearly):
+  out = f'--output={tmp_path / "o"}'
+  given = f'--input={scores}'
+  assert fails_clearly(run('mix', given, out), '--method=NAME', 'proportional')
+  assert fails_clearly(run('mix', '--method=proportional', out), '--input')
+  own = tmp_path / 'own.json'
+  own.write_text('{"domains": {"d0": {"share": 0.5}, "zz": {"share": 0.5}}}')
+  argv = ('sample', f'--mixture={own}', given, out)
+  assert fails_clearly(run(*argv), 'mixture needs a --budget')
+  assert fails_clearly(run(*argv, '--budget=9'), "domain 'zz'", 'd0, d1, d2')
+  result = run(*argv, '--budget=9', '--method=uniform')
+  assert fails_clearly(result, '--mixture=FOLDER')
+  assert fails_clearly(run(*argv, '--budget=9', '--by=quality'), 'drop --by')
+  own.write_text('{"domains": {"d0": {"share": 1.0}}}')
+  result = run(*argv, '--budget=9000000t')
+  assert fails_clearly(result, 'at most 4 are allowed', 'largest budget is')
+  labels = tmp_path / 'labels.jsonl'
+  labels.write_text('{"id": "doc1", "domain": "x"}\n' * 2)
+  result = run(
+    'mix', '--method=proportional', given, f'--domains={labels}', out
+  )
+  assert fails_clearly(result, "id 'doc1' has a domain already")
+  labels.write_text('{"id": "doc1"}\n')
+  result = run(
+    'mix', '--method=proportional', given, f'--domains={labels}', out
+  )
+  assert fails_clearly(result, "has no 'domain'", 'labels.jsonl')

@@ -1,0 +1,46 @@
+"""Domains that come in a file of their own."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxcurate.data import domain_labels
+from jaxcurate.io import manifest as manifests
+from jaxcurate.io import tables
+from jaxcurate.io.errors import UserError
+
+
+def test_files_and_score_folders_say_the_same(tmp_path):
+  want = {'1': 'web', '2': 'books'}
+  lines = tmp_path / 'l.jsonl'
+  rows = [{'id': i, 'topic': d} for i, d in want.items()]
+  lines.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  columns = {'id': np.array(['1', '2'], object),
+             'domain': np.array(['web', 'books'], object)}  # fmt: skip
+  tables.write_table(tmp_path / 'p.parquet', columns)
+  folder = tmp_path / 'scores'
+  tokens = {'num_tokens': np.ones(2, np.int32)}
+  tables.write_table(folder / 'part-0.parquet', columns | tokens)
+  manifests.write_manifest(folder, {'kind': 'scores', 'columns': {}})
+  assert domain_labels.read_domains(str(lines), 'topic') == want
+  assert domain_labels.read_domains(str(tmp_path / 'p.parquet')) == want
+  assert domain_labels.read_domains(str(folder)) == want
+
+
+@pytest.mark.parametrize(
+  ('line', 'why'),
+  [
+    ('{"id": "1"}', "has no 'domain'"),
+    ('{"domain": "a"}', "has no 'id'"),
+    ('{"id": "1", "domain": null}', "has no 'domain'"),
+    ('{"id": "1", "domain": "a"}\n{"id": "1", "domain": "b"}', 'already'),
+    ('{', 'JSON'),
+  ],
+)
+def test_what_is_wrong_is_named(tmp_path, line, why):
+  path = tmp_path / 'l.jsonl'
+  path.write_text(line + '\n')
+  with pytest.raises(UserError, match=why) as error:
+    domain_labels.read_domains(str(path))
+  assert 'l.jsonl' in str(error.value)
