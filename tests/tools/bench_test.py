@@ -207,7 +207,8 @@ def test_weighting_benchmark_runs(capsys, tmp_path):
   )
   text = capsys.readouterr().out
   [line] = [x for x in text.splitlines() if x.startswith('  ADAPT:')]
-  assert 'of the wall time of uniform' in line
+  assert 'of the wall time of uniform (aim 1.03)' in line
+  assert 'In 4 microbatches, by counted operations' in text
   assert 'refresh of 8 anchors every' in text
   found = json.loads(output.read_text())
   costs = found['costs']
