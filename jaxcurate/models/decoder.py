@@ -7,6 +7,7 @@ in T5X's manner (`decoder/layers_0/self_attention/query/kernel`); with
 `scan_layers` the layers lie under `layers` with a leading axis.
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -24,6 +25,8 @@ from jaxcurate.ops import pool as pool_ops
 __all__ = ['DecoderConfig', 'Rope', 'make_network']
 
 
+# A command asks for the same network several times; each is traced once.
+@functools.lru_cache(maxsize=32)
 def make_network(config: DecoderConfig) -> types.Network:
   """The network of a config as functions of its parameters.
 

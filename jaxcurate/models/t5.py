@@ -8,6 +8,7 @@ carry T5X's names (google-research/t5x, t5x/examples/t5/network.py); with
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 from flax import linen as nn
@@ -37,6 +38,8 @@ def for_training(config: T5Config) -> T5Config:
   )
 
 
+# A command asks for the same network several times; each is traced once.
+@functools.lru_cache(maxsize=32)
 def make_network(config: T5Config) -> types.Network:
   """The network of a config as functions of its parameters.
 
