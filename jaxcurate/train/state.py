@@ -62,11 +62,14 @@ def init_state(
     anchor_domains: names of the anchors' domain codes.
   """
   names = (tuple(domains), tuple(anchor_domains))
-  make = _maker(network, optimizer, weighting, seed, names)
+  make = _maker(network, optimizer, weighting, names)
+  # The key is an argument: as a constant it would be compiled in, and every
+  # seed compile anew.
+  arguments = jax.random.key(seed), params
   layout = None
   if mesh is not None:
-    layout = state_shardings(network, jax.eval_shape(make, params), mesh)
-  return jax.jit(make, out_shardings=layout)(params)
+    layout = state_shardings(network, jax.eval_shape(make, *arguments), mesh)
+  return jax.jit(make, out_shardings=layout)(*arguments)
 
 
 def abstract_state(
@@ -91,8 +94,8 @@ def abstract_state(
     anchor_domains: as for `init_state`.
   """
   names = (tuple(domains), tuple(anchor_domains))
-  make = _maker(network, optimizer, weighting, 0, names)
-  shapes = jax.eval_shape(make, params)
+  make = _maker(network, optimizer, weighting, names)
+  shapes = jax.eval_shape(make, jax.random.key(0), params)
   if mesh is None:
     device = SingleDeviceSharding(jax.devices()[0])
     layout = jax.tree.map(lambda _: device, shapes)
@@ -109,12 +112,11 @@ def _maker(
   network: Network,
   optimizer: Optimizer,
   weighting: Weighting,
-  seed: int,
   domains: tuple[tuple[str, ...], tuple[str, ...]],
-) -> Callable[[Params | None], TrainState]:
-  def make(params: Params | None) -> TrainState:
+) -> Callable[[jax.Array, Params | None], TrainState]:
+  def make(key: jax.Array, params: Params | None) -> TrainState:
     if params is None:
-      params = network.init(jax.random.key(seed))
+      params = network.init(key)
     return TrainState(
       step=jnp.int32(0),
       params=jax.tree.map(jnp.copy, params),
