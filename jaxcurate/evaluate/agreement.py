@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Float
 import numpy as np
-import scipy.stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 MAX_EXACT_ROWS = 200_000  # scipy's merge sort takes about a quarter second
 _NUM_PAIRS = 1_000_000  # standard error 0.001

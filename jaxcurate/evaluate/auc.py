@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from jaxtyping import Bool, Float
 import numpy as np
-import scipy.stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 _CHUNK = 4_000_000  # resampled weights held at once
 

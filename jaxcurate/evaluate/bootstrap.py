@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float, Num
 import numpy as np
-import scipy.stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 CONFIDENCE = 0.95
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 import numpy as np
-import scipy.stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 _CONFIDENCE = 0.95
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from jaxtyping import Float
 import numpy as np
-from scipy import optimize
+import scipy  # its parts load at their first use
 
 # Share of std(target) / std(score) that the curve rises at least: far below
 # any effect worth having, far above float32 rounding of a million scores.
@@ -62,7 +62,7 @@ def fit(
   weight = np.bincount(place).astype(np.float64)
   # With a least slope the problem is the plain one for what it leaves.
   rest = np.bincount(place, target) / weight - slope * level
-  solved = optimize.isotonic_regression(rest, weights=weight)
+  solved = scipy.optimize.isotonic_regression(rest, weights=weight)
   starts = solved.blocks[:-1]
   inside = np.add.reduceat(weight, starts)
   knots = np.add.reduceat(weight * level, starts) / inside

@@ -8,7 +8,7 @@ increasing map of a score.
 
 from jaxtyping import Float, Float64, Int, UInt64
 import numpy as np
-import scipy.stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 NUM_BINS = 4096
 

@@ -2,7 +2,7 @@
 
 from jaxtyping import Float
 import numpy as np
-from scipy import stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 
 def spearman(
@@ -26,7 +26,7 @@ def spearman(
   """
   if not (np.isfinite(first).all() and np.isfinite(second).all()):
     raise ValueError('ranks need finite values; leave out what has no score')
-  ranks = np.stack([stats.rankdata(first), stats.rankdata(second)])
+  ranks = np.stack([scipy.stats.rankdata(first), scipy.stats.rankdata(second)])
   spread = ranks.std(axis=1) if len(first) else np.zeros(2)
   if not spread.all():
     return float(spread[0] == spread[1])

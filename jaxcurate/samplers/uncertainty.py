@@ -15,7 +15,7 @@ import math
 
 from jaxtyping import Float64
 import numpy as np
-from scipy import stats
+import scipy  # its parts load at their first use: stats takes half a second
 
 from jaxcurate import types
 from jaxcurate.ops import log_ratio
@@ -85,7 +85,7 @@ def distance(score: np.ndarray, line: float) -> Float64[np.ndarray, ' N']:
   [0.375, 0.125, 0.375, 0.125]
   """
   # Some SciPy versions rank float32 in float32.
-  rank = (stats.rankdata(score).astype(np.float64) - 0.5) / len(score)
+  rank = (scipy.stats.rankdata(score).astype(np.float64) - 0.5) / len(score)
   return np.abs(rank - line)
 
 
