@@ -25,6 +25,10 @@ t5.T5Config.mlp_dim = 32
 t5.T5Config.num_encoder_layers = 1
 t5.T5Config.num_decoder_layers = 1
 """
+# As in conftest.py, LLVM need not optimise tiny programs.
+ONE_DEVICE = (
+  '--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0'
+)
 
 
 @pytest.fixture
@@ -39,7 +43,7 @@ def start(*argv, **variables):
   environment = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=1',
+    'XLA_FLAGS': ONE_DEVICE,
     **variables,
   }
   command = [sys.executable, '-m', 'jaxcurate', *map(str, argv)]
@@ -87,6 +91,7 @@ def test_two_hosts_train_a_model_and_score_with_it(
     'score', '--method=density', '--method=bm25',
     f'--input={corpus}', f'--anchors={corpus}',
     f'--model={trained / "model"}', '--gin.score.run.block_rows=10',
+    '--gin.density.make.num_rows=50', '--gin.density.make.num_buckets=97',
   )  # fmt: skip
   on_two_hosts(*score, f'--output={tmp_path / "two"}')
   one = tmp_path / 'one'
