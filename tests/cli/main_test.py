@@ -13,7 +13,7 @@ from jaxcurate.cli import flags as flags_lib
 from jaxcurate.cli import main as cli
 from jaxcurate.cli import sample
 
-COMMANDS = ['score', 'sample', 'train', 'evaluate', 'report', 'demo']
+COMMANDS = ['score', 'sample', 'mix', 'train', 'evaluate', 'report', 'demo']
 
 
 @pytest.mark.parametrize('name', COMMANDS)
