@@ -146,11 +146,14 @@ def _cost(folder: pathlib.Path) -> float:
   return json.loads((folder / 'manifest.json').read_text())['cost']['flops']
 
 
-def _command(argv: Sequence[str]) -> None:
-  """Runs one command in this process; what it prints goes to a log."""
+def _command(argv: list[str]) -> None:
+  """Runs one command, unless it is done; what it prints goes to a log."""
   from jaxcurate.cli import main
 
   folder = _output(argv)
+  done = folder / 'manifest.json'
+  if done.exists() and json.loads(done.read_text())['command'][1:] == argv:
+    return
   log = folder.with_name(f'{folder.name}.log')
   log.parent.mkdir(parents=True, exist_ok=True)
   with open(log, 'a') as out:
