@@ -80,6 +80,8 @@ def run(
       pool.submit(_command, argv).result()
     futures = {pool.submit(_command, argv): key for key, argv in runs.items()}
     for number, done in enumerate(concurrent.futures.as_completed(futures), 1):
+      if done.exception() is not None:
+        pool.shutdown(cancel_futures=True)  # finished runs are kept
       done.result()
       name, seed = futures[done]
       print(f'{number} of {len(futures)}: {name}, seed {seed}', flush=True)
