@@ -72,11 +72,32 @@ def small_vocabulary(tmp_path_factory) -> pathlib.Path:
   return folder / 'spiece.model'
 
 
+def _draw_params(network, seed=0):
+  rng = np.random.default_rng(seed)
+
+  def draw(path, leaf):
+    name = path[-1].key
+    if name in ('scale', 'bias'):
+      return jnp.asarray(np.full(leaf.shape, name == 'scale', np.float32))
+    std = 1.0 if name == 'embedding' else leaf.shape[-2] ** -0.5
+    return jnp.asarray(np.float32(std * rng.normal(size=leaf.shape)))
+
+  shapes = jax.eval_shape(network.init, jax.random.key(0))
+  return jax.tree_util.tree_map_with_path(draw, shapes)
+
+
+@pytest.fixture(scope='session')
+def draw_params():
+  """draw_params(network, seed=0) -> what `init` might draw, from NumPy.
+
+  Compiling `init` of a tiny network takes a second.
+  """
+  return _draw_params
+
+
 @pytest.fixture(scope='session')
 def tiny_model(small_vocabulary, tmp_path_factory) -> pathlib.Path:
   """A Hugging Face folder of a random T5 that compiles in a moment."""
-  import jax
-
   from jaxcurate.models import huggingface, t5
 
   config = t5.T5Config(
@@ -92,7 +113,7 @@ def tiny_model(small_vocabulary, tmp_path_factory) -> pathlib.Path:
   folder = tmp_path_factory.mktemp('tiny_model')
   huggingface.export_huggingface(
     folder,
-    t5.make_network(config).init(jax.random.key(0)),
+    _draw_params(t5.make_network(config)),
     config,
     str(small_vocabulary),
   )

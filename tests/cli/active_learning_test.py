@@ -64,8 +64,8 @@ def test_more_labels_are_other_settings(draw, tmp_path, fails_clearly):
 def test_the_line_is_a_threshold_or_a_quantile(draw, scores):
   table, _ = tables.read_score_table([str(scores)])
   score = dict(zip(table.id, table.scores['ask_llm'], strict=True))
-  narrow = ('--gin.uncertainty.sample.width=0.01',)
-  narrow += ('--gin.uncertainty.sample.uniform_share=1e-6',)
+  narrow = ('--gin.uncertainty.sample.width=0.005',)
+  narrow += ('--gin.uncertainty.sample.uniform_share=1e-12',)
   line = sorted(score.values())[24]
   _, near = draw('threshold', f'--threshold={line}', *narrow)
   _, same = draw('quantile', '--gin.uncertainty.sample.quantile=0.81', *narrow)

@@ -2,7 +2,6 @@
 
 import json
 
-import jax
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +25,7 @@ def small(corpus, tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def large_model(small_vocabulary, tmp_path_factory):
+def large_model(small_vocabulary, tmp_path_factory, draw_params):
   """A random T5 of two layers with another vocabulary than the judge's."""
   config = t5.T5Config(
     vocab_size=800,
@@ -39,7 +38,7 @@ def large_model(small_vocabulary, tmp_path_factory):
     activations=('gelu', 'linear'),
   )
   folder = tmp_path_factory.mktemp('large') / 'model'
-  params = t5.make_network(config).init(jax.random.key(3))
+  params = draw_params(t5.make_network(config), 3)
   huggingface.export_huggingface(folder, params, config, str(small_vocabulary))
   return folder
 

@@ -41,10 +41,8 @@ def documents():
 
 
 @pytest.fixture(scope='session')
-def tiny_decoder(small_vocabulary, tmp_path_factory):
+def tiny_decoder(small_vocabulary, tmp_path_factory, draw_params):
   """A Hugging Face folder of a random decoder that compiles in a moment."""
-  import jax
-
   from jaxcurate.models import decoder, load
 
   config = decoder.DecoderConfig(
@@ -52,7 +50,7 @@ def tiny_decoder(small_vocabulary, tmp_path_factory):
     mlp_dim=32, num_layers=1, max_length=128, tied_head=True,
   )  # fmt: skip
   folder = tmp_path_factory.mktemp('decoder') / 'base'
-  params = decoder.make_network(config).init(jax.random.key(0))
+  params = draw_params(decoder.make_network(config))
   load.export_huggingface(folder, params, config, str(small_vocabulary))
   return folder
 

@@ -198,16 +198,17 @@ def long_rows():
   return tokens, segments.at[1, 100:].set(0)
 
 
-def _scaled_params(network):
-  return jax.tree.map(lambda x: 3 * x, network.init(jax.random.key(0)))
+def scaled_params(network):
+  params = jax.jit(network.init)(jax.random.key(0))
+  return jax.tree.map(lambda x: 3 * x, params)
 
 
 @pytest.mark.parametrize('how', ['blocked_attention', 'recomputed_attention'])
 def test_blocks_give_the_same_states(how, long_rows):
   plain = t5.make_network(LONG)
   blocked = t5.make_network(dataclasses.replace(LONG, **{how: True}))
-  params = _scaled_params(plain)
-  found = [net.encode(params, *long_rows) for net in (plain, blocked)]
+  params = scaled_params(plain)
+  found = [jax.jit(net.encode)(params, *long_rows) for net in (plain, blocked)]
   real = np.asarray(long_rows[1] > 0)
   np.testing.assert_allclose(
     np.asarray(found[1])[real], np.asarray(found[0])[real], rtol=1e-4, atol=1e-5
@@ -231,7 +232,7 @@ def test_recomputed_blocks_give_the_same_gradient(dropout, long_rows):
       encoded = network.encode(params, tokens, segments, dropout_key=key)
       return jnp.sum(jnp.where(segments[..., None] > 0, encoded, 0.0) ** 3)
 
-    return jax.jit(jax.grad(loss))(_scaled_params(network))
+    return jax.jit(jax.grad(loss))(scaled_params(network))
 
   want = gradient(LONG)
   found = gradient(dataclasses.replace(LONG, recomputed_attention=True))

@@ -35,7 +35,7 @@ def vocabulary(small_vocabulary):
 
 
 @pytest.fixture(scope='module')
-def model(vocabulary):
+def model(vocabulary, draw_params):
   config = t5.T5Config(
     vocab_size=vocabulary.size,
     embed_dim=16,
@@ -46,7 +46,7 @@ def model(vocabulary):
     num_decoder_layers=2,
   )
   network = t5.make_network(config)
-  params = network.init(jax.random.key(0))
+  params = draw_params(network)
   # Weights large enough that the text decides the answer.
   return network, jax.tree.map(lambda x: x * 2.0, params)
 
@@ -113,15 +113,20 @@ def test_score_is_log_softmax_of_yes(vocabulary, model):
   scorer = ask_llm.make(network=network, vocabulary=vocabulary, max_length=200)
   scores = score_of(scorer, params, texts, vocabulary)
   [[yes]] = vocabulary.encode_batch(['yes'])
-  for text, score in zip(texts, scores, strict=True):
-    prompt = ask_llm.TEMPLATE.replace('{text}', text)
-    tokens = jnp.array([[*vocabulary.encode_batch([prompt])[0], 1]])
-    one = jnp.ones((1, 1), jnp.int32)
-    encoded = network.encode(params, tokens, jnp.ones_like(tokens))
-    states = network.decode(
-      params, encoded, jnp.ones_like(tokens), one * 0, one
-    )
-    logits = np.asarray(states[0, 0] @ network.head(params), np.float64)
+  prompts = [ask_llm.TEMPLATE.replace('{text}', text) for text in texts]
+  tokens = np.zeros((3, 200), np.int32)
+  for row, prompt in zip(tokens, vocabulary.encode_batch(prompts), strict=True):
+    row[: len(prompt) + 1] = [*prompt, 1]
+
+  @jax.jit
+  def logits_of(params, tokens):
+    real, one = jnp.sign(tokens), jnp.ones((3, 1), jnp.int32)
+    encoded = network.encode(params, tokens, real)
+    states = network.decode(params, encoded, real, one * 0, one)
+    return states[:, 0] @ network.head(params)
+
+  found = np.asarray(logits_of(params, tokens), np.float64)
+  for logits, score in zip(found, scores, strict=True):
     expected = logits[yes] - np.log(np.exp(logits - logits.max()).sum())
     assert score['ask_llm'] == pytest.approx(expected - logits.max(), rel=1e-5)
   assert len({score['ask_llm'] for score in scores}) == 3

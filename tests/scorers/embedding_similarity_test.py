@@ -1,6 +1,5 @@
 """Embedding similarity: the mean cosine to the anchors."""
 
-import jax
 import numpy as np
 import pytest
 
@@ -24,7 +23,7 @@ def decoder_model(slow_llama):
 
 
 @pytest.fixture(scope='module')
-def encoder_model():
+def encoder_model(draw_params):
   network = t5.make_network(
     t5.T5Config(
       vocab_size=VOCABULARY.size,
@@ -36,7 +35,7 @@ def encoder_model():
       num_decoder_layers=0,
     )
   )
-  return network, jax.jit(network.init)(jax.random.key(0))
+  return network, draw_params(network)
 
 
 def make(network, vocabulary=VOCABULARY, anchors=ANCHORS, **settings):

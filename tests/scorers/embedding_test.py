@@ -20,7 +20,7 @@ def vocabulary():
 
 
 @pytest.fixture(scope='module')
-def model(vocabulary):
+def model(vocabulary, draw_params):
   config = t5.T5Config(
     vocab_size=vocabulary.size,
     embed_dim=16,
@@ -31,7 +31,7 @@ def model(vocabulary):
     num_decoder_layers=0,
   )
   network = t5.make_network(config)
-  return network, network.init(jax.random.key(0))
+  return network, draw_params(network)
 
 
 def examples_of(features, vocabulary, texts=TEXTS):
@@ -80,7 +80,7 @@ def test_unit_vectors_whatever_the_packing(model, vocabulary):
   # One row by hand: the network itself.
   tokens = jnp.asarray(examples[0]['encoder'])[None]
   segments = jnp.ones_like(tokens)
-  states = network.encode(params, tokens, segments)
+  states = jax.jit(network.encode)(params, tokens, segments)
   expected = network.pool(params, states, segments, 1)[0, 0]
   np.testing.assert_allclose(alone[0], expected, atol=1e-6)
 

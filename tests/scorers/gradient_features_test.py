@@ -132,7 +132,7 @@ def test_rows_without_a_target_have_none(slow, adapters):
   assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
-def test_an_encoder_decoder_too():
+def test_an_encoder_decoder_too(draw_params):
   network = t5.make_network(
     t5.T5Config(
       vocab_size=VOCAB,
@@ -144,7 +144,7 @@ def test_an_encoder_decoder_too():
       num_decoder_layers=1,
     )
   )
-  params = jax.jit(network.init)(jax.random.key(0))
+  params = draw_params(network)
   adapters = jax.tree.map(
     lambda x: x + 0.1, lora.init(jax.random.key(0), params, rank=1)
   )

@@ -17,7 +17,7 @@ VOCABULARY = ByteVocabulary()
 
 
 @pytest.fixture(scope='module')
-def model():
+def model(draw_params):
   network = decoder.make_network(
     decoder.DecoderConfig(
       vocab_size=VOCABULARY.size,
@@ -29,7 +29,7 @@ def model():
       num_layers=2,
     )
   )
-  return network, jax.jit(network.init)(jax.random.key(0))
+  return network, draw_params(network)
 
 
 def examples_of(network, texts, max_length=16):

@@ -24,7 +24,7 @@ def models(slow_llama):
 
 
 @pytest.fixture(scope='module')
-def encoder_decoder():
+def encoder_decoder(draw_params):
   network = t5.make_network(
     t5.T5Config(
       vocab_size=VOCABULARY.size,
@@ -36,7 +36,7 @@ def encoder_decoder():
       num_decoder_layers=1,
     )
   )
-  return network, jax.jit(network.init)(jax.random.key(0))
+  return network, draw_params(network)
 
 
 def documents_of(texts):

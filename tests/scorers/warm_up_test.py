@@ -24,7 +24,7 @@ SAMPLE = [Document(f'd{i}', 'some text ' * 2 + str(i), None) for i in range(5)]
 
 
 @pytest.fixture(scope='module')
-def model():
+def model(draw_params):
   network = decoder.make_network(
     decoder.DecoderConfig(
       vocab_size=BYTES.size,
@@ -36,7 +36,7 @@ def model():
       num_layers=1,
     )
   )
-  params = jax.jit(network.init)(jax.random.key(0))
+  params = draw_params(network)
   text = training_examples.of_documents(
     network, BYTES, max_length=32, conversations=False
   )

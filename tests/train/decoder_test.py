@@ -47,9 +47,9 @@ def batch():
   return jax.tree.map(jnp.asarray, made)
 
 
-def test_loss_is_the_mean_over_targets(network, batch):
-  params = network.init(jax.random.key(0))
-  states = network.decode(
+def test_loss_is_the_mean_over_targets(network, batch, draw_params):
+  params = draw_params(network)
+  states = jax.jit(network.decode)(
     params, None, None, batch['decoder_input_tokens'],
     batch['decoder_segment_ids'],
   )  # fmt: skip
@@ -64,28 +64,34 @@ def test_loss_is_the_mean_over_targets(network, batch):
   step = step_lib.make_train_step(
     network, optimizer, uniform.make(), max_segments=SEGMENTS, z_loss=0.0
   )
-  state = init_state(network, optimizer, uniform.make())
+  state = init_state(network, optimizer, uniform.make(), params=params)
   _, metrics = step(state, batch)
   np.testing.assert_allclose(metrics['loss'], expected, rtol=1e-5)
   assert metrics['tokens'] == real.sum() and metrics['examples'] == 4
 
 
-def test_adapt_weighs_by_causal_states(network, batch):
-  params = network.init(jax.random.key(1))
-  outputs = forwards.forward(network, params, batch)
-  signals = forwards.make_signals(
-    outputs, frozenset({'decoder_pooled'}), batch, SEGMENTS, jnp.int32(1)
-  )
-  pooled = pool.position_weighted_pool(
-    outputs.decoder_states_BxTxD, batch['decoder_segment_ids'], SEGMENTS
-  ).reshape(-1, network.width)
+def test_adapt_weighs_by_causal_states(network, batch, draw_params):
+  params = draw_params(network, 1)
+
+  @jax.jit
+  def look(params, batch):
+    outputs = forwards.forward(network, params, batch)
+    signals = forwards.make_signals(
+      outputs, frozenset({'decoder_pooled'}), batch, SEGMENTS, jnp.int32(1)
+    )
+    pooled = pool.position_weighted_pool(
+      outputs.decoder_states_BxTxD, batch['decoder_segment_ids'], SEGMENTS
+    )
+    return signals, pooled.reshape(-1, network.width)
+
+  signals, pooled = look(params, batch)
   np.testing.assert_allclose(signals.decoder_pooled_ExD, pooled)
   weighting = adapt.make()
   refresh = anchors.make_refresh_step(network, weighting, max_segments=SEGMENTS)
   optimizer = optimizers.make_optimizer('adamw', schedule='constant')
   start = init_state(network, optimizer, weighting, params=params)
   state = refresh(start, anchors.stack_anchors(AnchorSet('a', (batch,))))
-  weights, _, _ = weighting.update(signals, state)
+  weights, _, _ = jax.jit(weighting.update)(signals, state)
   assert ((weights > 0.26) & (weights < 0.74))[signals.mask_E].all()
 
 

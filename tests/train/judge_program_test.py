@@ -61,9 +61,11 @@ def random_head(network):
 
 
 @pytest.mark.parametrize('kind', NETWORKS)
-def test_a_head_is_fitted_on_what_is_trained_and_scored(kind, part):
+def test_a_head_is_fitted_on_what_is_trained_and_scored(
+  kind, part, draw_params
+):
   network = NETWORKS[kind]
-  params, head = network.init(jax.random.key(0)), random_head(network)
+  params, head = draw_params(network), random_head(network)
   settings = settings_of(network)
   one = mesh_lib.make_mesh(None, jax.devices()[:1])
   seen, flops = probe_inputs.gather(part, network, WORDS, settings, params, one)
