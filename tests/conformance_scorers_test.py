@@ -40,6 +40,7 @@ SMALL = {
   'epochs': 2,
   'batch_size': 8,
   'max_length': 128,  # one row length to compile
+  'targets': ('value', 'out'),  # a kernel sharded by columns, one by rows
 }
 KINDS = {
   'encoder-decoder': lambda size: t5.make_network(
@@ -54,7 +55,7 @@ KINDS = {
 
 
 @pytest.fixture(scope='module')
-def model_of(small_vocabulary):
+def model_of(small_vocabulary, draw_params):
   """Kind -> (network, params, params of a second model, vocabulary)."""
   vocabulary = SentencePieceVocabulary(small_vocabulary)
 
@@ -62,7 +63,7 @@ def model_of(small_vocabulary):
   def make(kind):
     network = KINDS[kind](vocabulary.size)
     params = [
-      jax.tree.map(lambda x: 2 * x, network.init(jax.random.key(seed)))
+      jax.tree.map(lambda x: 2 * x, draw_params(network, seed))
       for seed in (0, 1)
     ]
     return network, *params, vocabulary

@@ -46,7 +46,9 @@ DECODER_CONFIG = decoder.DecoderConfig(
   dtype='bfloat16',
 )
 DECODER_ONLY = {'deita', 'nuggets'}  # scorers that refuse an encoder
-GRADIENTS = {'rank': 2, 'width': 256, 'epochs': 1, 'batch_size': 2}
+GRADIENTS = {
+  'rank': 2, 'width': 256, 'epochs': 1, 'batch_size': 2, 'targets': ('value',)
+}  # fmt: skip
 SETTINGS = {
   'ask_llm': {'max_length': 256},
   'perplexity': {'max_length': 128},
@@ -122,7 +124,7 @@ def test_every_scorer_is_here():
 
 
 @pytest.mark.parametrize('name', SETTINGS)
-def test_forward_pass(scorer_of, name):
+def test_forward_pass(scorer_of, name, draw_params):
   scorer, network, vocabulary = scorer_of(name)
   features = scorer.features
   documents = documents_of('Some text about loops and names. ', 20)
@@ -138,7 +140,7 @@ def test_forward_pass(scorer_of, name):
   if scorer.second:
     params = (params, params)
   elif scorer.fit is not None:
-    params = jax.jit(network.init)(jax.random.key(0))
+    params = draw_params(network)
     tools = fitting.make_tools(mesh_lib.make_mesh(None, jax.devices()[:1]), 0)
     params = (params, scorer.fit(params, tools))
   text = lower(

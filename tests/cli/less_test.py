@@ -20,13 +20,13 @@ SMALL = [
   f'--gin.less.make.{setting}'
   for setting in (
     'rank=2', 'width=64', 'epochs=2', 'batch_size=4', 'max_length=32',
-    'learning_rate=1e-2',
+    'learning_rate=1e-2', 'targets=("value",)',
   )
 ]  # fmt: skip
 
 
 @pytest.fixture(scope='module')
-def model(tmp_path_factory):
+def model(tmp_path_factory, draw_params):
   """A decoder of random weights that reads bytes."""
   folder = tmp_path_factory.mktemp('model')
   config = decoder.DecoderConfig(
@@ -38,7 +38,7 @@ def model(tmp_path_factory):
     mlp_dim=32,
     num_layers=1,
   )
-  params = jax.jit(decoder.make_network(config).init)(jax.random.key(0))
+  params = draw_params(decoder.make_network(config))
   load.export_huggingface(folder, params, config, 'bytes')
   return folder
 
