@@ -31,7 +31,7 @@ def scorer():
   return my_scorer.make(network=NETWORK, vocabulary=VOCABULARY, max_length=12)
 
 
-def run(scorer, texts, max_segments):
+def run(scorer, params, texts, max_segments):
   tokens = VOCABULARY.encode_batch(texts)
   documents = scorer.features.examples(
     [Document(text, text, None) for text in texts], tokens
@@ -42,7 +42,6 @@ def run(scorer, texts, max_segments):
     decoder_length=max_segments,
     max_segments=max_segments,
   )
-  params = NETWORK.init(jax.random.key(0))
   apply = jax.jit(scorer.features.apply, static_argnums=2)
   outputs = apply(params, packed.batch, max_segments)
   return np.asarray(outputs['best'])[packed.row, packed.segment - 1]
@@ -62,16 +61,17 @@ def test_texts_are_cut_and_empty_ones_have_no_score(scorer):
   assert empty == []
 
 
-def test_neighbours_in_a_row_change_nothing(scorer):
-  alone = run(scorer, TEXTS, max_segments=1)
-  together = run(scorer, TEXTS, max_segments=2)
+def test_neighbours_in_a_row_change_nothing(scorer, draw_params):
+  params = draw_params(NETWORK)
+  alone = run(scorer, params, TEXTS, max_segments=1)
+  together = run(scorer, params, TEXTS, max_segments=2)
   assert len(alone) == 2
   assert np.all(alone < 0)
   np.testing.assert_allclose(together, alone, rtol=1e-5, atol=1e-5)
 
 
-def test_it_is_a_log_probability(scorer):
-  params = NETWORK.init(jax.random.key(1))
+def test_it_is_a_log_probability(scorer, draw_params):
+  params = draw_params(NETWORK, 1)
   flat = {**params, 'decoder': jax.tree.map(jnp.zeros_like, params['decoder'])}
   batch = packing.pack(
     scorer.features.examples([Document('a', 'a', None)], [[5, 6]])[0],
