@@ -50,10 +50,14 @@ def slow_adafactor(param, gradients, rates):
 
 
 def run(optimizer, params, gradients):
+  @jax.jit
+  def step(gradient, state, params):
+    updates, state = optimizer.update(gradient, state, params)
+    return jax.tree.map(jnp.add, params, updates), state
+
   state = optimizer.init(params)
   for gradient in gradients:
-    updates, state = optimizer.update(gradient, state, params)
-    params = jax.tree.map(jnp.add, params, updates)
+    params, state = step(gradient, state, params)
   return params
 
 
