@@ -21,20 +21,24 @@ T5 = t5.T5Config(
 )
 
 
-def made(config, targets=('query', 'wo'), rank=3):
-  """Parameters and random adapters of a network."""
-  network = load.make_network(config)
-  params = jax.device_get(jax.jit(network.init)(jax.random.key(0)))
-  fresh = lora.init(jax.random.key(1), params, rank=rank, targets=targets)
-  leaves, structure = jax.tree.flatten(fresh)
-  rng = np.random.default_rng(0)
-  return params, structure.unflatten(
-    [np.float32(rng.normal(size=leaf.shape)) for leaf in leaves]
-  )
+@pytest.fixture
+def made(draw_params):
+  """made(config, ...) -> parameters and random adapters of a network."""
+
+  def make(config, targets=('query', 'wo'), rank=3):
+    params = jax.device_get(draw_params(load.make_network(config)))
+    fresh = lora.init(jax.random.key(1), params, rank=rank, targets=targets)
+    leaves, structure = jax.tree.flatten(fresh)
+    rng = np.random.default_rng(0)
+    return params, structure.unflatten(
+      [np.float32(rng.normal(size=leaf.shape)) for leaf in leaves]
+    )
+
+  return make
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, made):
   """Adapters beside the base model that they name."""
   params, adapters = made(CAUSAL)
   load.export_huggingface(tmp_path / 'base', params, CAUSAL, 'bytes')
@@ -44,7 +48,7 @@ def folder(tmp_path):
   return tmp_path / 'lora'
 
 
-def test_names_and_shapes_by_hand(folder):
+def test_names_and_shapes_by_hand(folder, made):
   tensors = safetensors.load_file(folder / 'adapter_model.safetensors')
   shapes = {name: array.shape for name, array in tensors.items()}
   start = 'base_model.model.model.layers'
@@ -69,7 +73,7 @@ def test_names_and_shapes_by_hand(folder):
   np.testing.assert_array_equal(written, own['lora_a'].T)
 
 
-def test_names_of_an_encoder_decoder(tmp_path):
+def test_names_of_an_encoder_decoder(tmp_path, made):
   _, adapters = made(T5, targets=('encoder/.*/query', 'wo'))
   lora_files.write(tmp_path, adapters, T5, alpha=1.0, base='base')
   names = set(safetensors.load_file(tmp_path / 'adapter_model.safetensors'))
@@ -80,7 +84,7 @@ def test_names_of_an_encoder_decoder(tmp_path):
   jax.tree.map(np.testing.assert_array_equal, back, adapters)
 
 
-def test_there_and_back(folder):
+def test_there_and_back(folder, made):
   _, adapters = made(CAUSAL)
   back = lora_files.read(folder, CAUSAL)
   jax.tree.map(np.testing.assert_array_equal, back, adapters)
@@ -88,7 +92,7 @@ def test_there_and_back(folder):
   assert (base, alpha) == (str(folder.parent / 'base'), 6.0)
 
 
-def test_stacked_layers_are_written_apart(folder):
+def test_stacked_layers_are_written_apart(folder, made):
   _, adapters = made(CAUSAL)
   layers = adapters['decoder']
   stacked = {
@@ -103,7 +107,7 @@ def test_stacked_layers_are_written_apart(folder):
   jax.tree.map(np.testing.assert_array_equal, one, two)
 
 
-def test_a_folder_of_adapters_is_a_model(folder):
+def test_a_folder_of_adapters_is_a_model(folder, made):
   params, adapters = made(CAUSAL)
   loaded = load.load(str(folder))
   where = ('decoder', 'layers_0', 'self_attention', 'query')
@@ -162,7 +166,7 @@ def test_adapters_of_another_model(folder, tmp_path):
     lora_files.read(folder, CAUSAL)
 
 
-def test_several_ranks_are_refused(tmp_path):
+def test_several_ranks_are_refused(tmp_path, made):
   _, adapters = made(CAUSAL, targets=('query',))
   _, more = made(CAUSAL, targets=('wo',), rank=2)
   for layer, own in more['decoder'].items():
@@ -171,7 +175,7 @@ def test_several_ranks_are_refused(tmp_path):
     lora_files.write(tmp_path, adapters, CAUSAL, alpha=1.0, base='x')
 
 
-def test_merging_on_the_host_is_that_on_the_device():
+def test_merging_on_the_host_is_that_on_the_device(made):
   params, adapters = made(CAUSAL)
   stacked, own = (parameters.stack_layers(tree) for tree in (params, adapters))
   on_device = jax.tree.map(jax.numpy.asarray, (stacked, own))
