@@ -23,9 +23,10 @@ from jaxcurate.t5x import adafactor, batches
 from jaxcurate.t5x.anchors import Anchors
 from jaxcurate.train import anchors as anchors_lib
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.gradients import Weighed, make_gradient_fn
+from jaxcurate.train.gradients import make_gradient_fn
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
+from jaxcurate.train.weighed import Weighed
 from jaxcurate.types import Network, Preconditioner, Signals, State
 
 
@@ -79,6 +80,7 @@ def accumulate(
   rule: State,
   dropout_rng: Any,
   learning_rate: Any,
+  num_parts: int,
 ) -> Accumulated:
   """Gradients of a whole batch, weighted by what the gradients look like.
 
@@ -89,6 +91,7 @@ def accumulate(
     rule: state of the weighting.
     dropout_rng: key of the step.
     learning_rate: of the coming update.
+    num_parts: microbatches; must divide the rows.
   """
   network = network_of(model.module)
   assert network is not None
@@ -111,7 +114,7 @@ def accumulate(
     max_segments=model.max_segments,
     z_loss=model._z_loss,
     reduction=reduction,
-    accumulate=1,
+    accumulate=num_parts,
     chunk_tokens=None,
   )
   start = _own_state(train_state, rule)

@@ -6,17 +6,15 @@ leaf by leaf; within a step the loss is handed a `Carried` in its place.
 """
 
 from collections.abc import Mapping
-import dataclasses
 from typing import Any
 
+from flax import traverse_util
 import flax.struct
 import jax
 import jax.numpy as jnp
 
-from jaxcurate.ops import segments
-from jaxcurate.train.forward import loss_weights
-from jaxcurate.train.gradients import Weighed
-from jaxcurate.types import Batch, Params, Signals, State, Weighting
+from jaxcurate.train import forward as forwards
+from jaxcurate.types import Signals, State, Weighting
 
 COLLECTION = 'weighting'  # in flax_mutables, and so in checkpoints
 # Signals that T5X's step can give; what else there is needs our own step.
@@ -24,6 +22,8 @@ OFFERED = frozenset(
   {
     'loss',
     'token_loss',
+    'reference_loss',
+    'reference_token_loss',
     'encoder_pooled',
     'decoder_pooled',
     'domain',
@@ -32,6 +32,7 @@ OFFERED = frozenset(
     'params',
   }
 )
+NOT_OF_ANCHORS = forwards.REFERENCE | {'batch'}
 
 
 @flax.struct.dataclass
@@ -69,7 +70,7 @@ def check(
     has_gradients: whether `factored` knows the network.
   """
   needs = weighting.needs | weighting.anchor_needs
-  missing = needs - OFFERED | weighting.anchor_needs & {'batch'}
+  missing = needs - OFFERED | weighting.anchor_needs & NOT_OF_ANCHORS
   if has_gradients:
     missing -= {'gradients', 'mean_gradient', 'mean_loss', 'preconditioner'}
   if missing:
@@ -134,79 +135,22 @@ def unpack(kept: Mapping[str, jax.Array], like: State) -> State:
   )
 
 
-def weigh(
-  weighting: Weighting,
-  signals: Signals,
-  rule: State,
-  batch: Batch,
-  params: Params,
-) -> Weighed:
-  """The weights of a batch, the weighting's next state and what it logs.
+def nested(kept: Mapping[str, Any]) -> dict[str, Any]:
+  """The weighting's state, of a weighting that keeps dicts of arrays.
 
   Args:
-    weighting: the rule.
-    signals: of the batch.
-    rule: its state.
-    batch: as of `batches.as_batch`.
-    params: of the network.
+    kept: what `pack` returned.
 
-  Raises:
-    ValueError: the weights have neither one entry per example nor one per
-      target.
+  >>> nested({'refreshes': 0, 'rule.sums.a': 1, 'rule.sums.b': 2})
+  {'sums': {'a': 1, 'b': 2}}
   """
-  offered = {'batch': batch, 'params': params}
-  named = {name: offered[name] for name in weighting.needs & set(offered)}
-  signals = jax.lax.stop_gradient(dataclasses.replace(signals, **named))
-  weights, rule, info = weighting.update(signals, rule)
-  tokens = batch['decoder_target_tokens'].shape
-  if weights.shape not in (signals.mask_E.shape, tokens):
-    raise ValueError(
-      f'weights have shape {weights.shape}, expected {signals.mask_E.shape} for'
-      f' examples or {tokens} for tokens'
-    )
-  mask = signals.mask_E
-  if weights.shape == tokens:
-    mask = on_tokens(mask, batch) > 0
-  weights = jnp.where(mask, weights.astype(jnp.float32), 0.0)
-  return jax.lax.stop_gradient(Weighed(weights, rule, info))
-
-
-def weight_metrics(
-  weighed: Weighed, signals: Signals, batch: Batch
-) -> dict[str, jax.Array]:
-  """Mean, std, min and max of the weights, and the weighting's own info.
-
-  Args:
-    weighed: what came out.
-    signals: of the batch.
-    batch: as of `batches.as_batch`.
-  """
-  weights, mask = weighed.weights, signals.mask_E
-  if weights.ndim == 2:  # of tokens
-    mask = loss_weights(batch) > 0
-  count = jnp.maximum(jnp.sum(mask), 1)
-  mean = jnp.sum(weights) / count
-  variance = jnp.sum(jnp.where(mask, (weights - mean) ** 2, 0.0)) / count
-  return {
-    'weights/mean': mean,
-    'weights/std': jnp.sqrt(variance),
-    # All weights are finite, so the largest stands in for padding.
-    'weights/min': jnp.min(jnp.where(mask, weights, jnp.max(weights))),
-    'weights/max': jnp.max(weights),
-    **{f'weights/{name}': value for name, value in weighed.info.items()},
+  first = 'rule.'
+  named = {
+    tuple(name.removeprefix(first).split('.')): leaf
+    for name, leaf in kept.items()
+    if name.startswith(first)
   }
-
-
-def on_tokens(values_E: jax.Array, batch: Batch) -> jax.Array:
-  """[B, T] float32: every target's value is that of its example.
-
-  Args:
-    values_E: [E], E = B x S.
-    batch: as of `batches.as_batch`, with segments up to S.
-  """
-  ids_BxT = batch['decoder_segment_ids']
-  values_BxS = values_E.astype(jnp.float32).reshape(len(ids_BxT), -1)
-  return segments.segment_values(values_BxS, ids_BxT)
+  return traverse_util.unflatten_dict(named)
 
 
 def fill(

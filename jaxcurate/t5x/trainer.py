@@ -18,17 +18,21 @@ from typing import Any
 
 import cached_property
 from flax import core as flax_core
+from flax import linen as nn
 import jax
 import jax.numpy as jnp
 from t5x import metrics as metrics_lib
-from t5x import partitioning, trainer, utils
+from t5x import trainer, utils
 
 from jaxcurate.t5x import anchors as anchors_lib
 from jaxcurate.t5x import batches, factored, state
+from jaxcurate.t5x import parts as parts_lib
+from jaxcurate.t5x import reference as reference_lib
 from jaxcurate.t5x.factored import Accumulated
-from jaxcurate.t5x.weighted import WEIGHTS, Weighted
+from jaxcurate.t5x.weighted import REFERENCE, WEIGHTS, Weighted
 from jaxcurate.train import forward as forwards
-from jaxcurate.types import Batch, Params, Signals, State
+from jaxcurate.train import weighed as weighed_lib
+from jaxcurate.types import Params, Signals, State
 
 
 class WeightedTrainer(trainer.Trainer):
@@ -48,6 +52,8 @@ class WeightedTrainer(trainer.Trainer):
     weight_metrics_computer: Any = None,
     anchor_dataset_cfg: utils.DatasetConfig | None = None,
     num_anchors: int | None = None,
+    reference_cfg: utils.RestoreCheckpointConfig | None = None,
+    reference_module: nn.Module | None = None,
   ):
     """A trainer, called by `t5x.train.train`.
 
@@ -65,16 +71,22 @@ class WeightedTrainer(trainer.Trainer):
       anchor_dataset_cfg: the anchors, for weightings that look at some; its
         batch_size is the number of rows that run at a time.
       num_anchors: the first so many examples of it; None: all, once.
+      reference_cfg: checkpoint of a frozen second model, for weightings that
+        compare with one.
+      reference_module: its network; None: that of the model in training.
 
     Raises:
-      ValueError: there are anchors and the weighting takes none, or it does
-        and there are none.
+      ValueError: there are anchors or a reference and the weighting takes
+        none, or it does and there are none.
     """
     self._anchors = anchors_lib.load(
       model.weighting,
       anchor_dataset_cfg,
       num_anchors,
       model.FEATURE_CONVERTER_CLS,
+    )
+    self._reference = reference_lib.load(
+      model, reference_cfg, reference_module, partitioner
     )
     self._weighted = model
     super().__init__(
@@ -90,21 +102,62 @@ class WeightedTrainer(trainer.Trainer):
       weight_metrics_computer,
     )
 
+  def train(
+    self, batch_iter: Any, num_steps: int, start_step: int | None = None
+  ) -> Any:
+    """T5X's steps, and a summary of what the weighting tallied in them.
+
+    Args:
+      batch_iter: see T5X.
+      num_steps: see T5X.
+      start_step: see T5X.
+    """
+    tally = self._weighted.weighting.tally
+    if tally is None:
+      return super().train(batch_iter, num_steps, start_step)
+
+    def sums() -> Any:
+      kept = self.train_state.flax_mutables[state.COLLECTION]
+      return jax.device_get(tally.read(state.nested(kept)))
+
+    before = sums()
+    summary = super().train(batch_iter, num_steps, start_step)
+    found = tally.between(before, sums(), self._weighted.domains)
+    self.train_metrics_manager.write_scalars(
+      int(self.train_state.step),
+      {f'interval/{name}': value for name, value in found.items()},
+    )
+    return summary
+
   @cached_property.cached_property
   def _partitioned_train_step(self) -> Any:  # pyright: ignore
-    return self._partitioner.partition(
+    reference = self._reference
+    step = self._partitioner.partition(
       self._weighted_step,
       in_axis_resources=(
         self._train_state_axes,
         self._partitioner.data_partition_spec,
+        *((reference.axes,) if reference else ()),
       ),
       out_axis_resources=(self._train_state_axes, None),
       donate_argnums=(0,),
     )
+    return reference_lib.Bound(step, reference.params) if reference else step
 
-  def _weighted_step(self, train_state: Any, batch: Any) -> Any:
+  def _weighted_step(
+    self, train_state: Any, batch: Any, reference_params: Params = None
+  ) -> Any:
     """One step, as T5X's `train_with_lr`."""
     model = self._weighted
+    if self._reference is not None:
+      batch = dict(batch)
+      batch[REFERENCE] = reference_lib.log_prob(
+        self._reference,
+        reference_params,
+        batch,
+        self._num_microbatches or 1,
+        self._partitioner.data_partition_spec,
+      )
     dropout_rng = self._get_step_rng(train_state.step)
     kept = train_state.flax_mutables[state.COLLECTION]
     like = jax.eval_shape(model.initial_rule, train_state.params, batch)
@@ -113,9 +166,10 @@ class WeightedTrainer(trainer.Trainer):
     )
     made = self._accumulated(train_state, batch, rule, dropout_rng)
     rows = batches.as_batch(batch, model.max_segments)
-    nonfinite = _nonfinite(made.signals, rows)
+    mask_E = made.signals.mask_E
+    nonfinite = jnp.sum(weighed_lib.without_loss(mask_E, rows), dtype=jnp.int32)
     log = {
-      **state.weight_metrics(made.weighed, made.signals, rows),
+      **weighed_lib.weight_metrics(made.weighed, mask_E, rows),
       'weights/nonfinite': nonfinite,
       'weights/merged': batches.merged_examples(batch, model.max_segments),
     }
@@ -146,22 +200,17 @@ class WeightedTrainer(trainer.Trainer):
     spec = self._partitioner.data_partition_spec
     parts = self._num_microbatches or 1
     if 'gradients' in model.weighting.needs:
-      if parts > 1:
-        raise ValueError(
-          f'num_microbatches is {parts}, but the weighting compares the'
-          ' gradients of all examples of a step; set it to 1'
-        )
       rate = self._learning_rate_fn(train_state.step)
       return factored.accumulate(
-        model, train_state, batch, rule, dropout_rng, rate
+        model, train_state, batch, rule, dropout_rng, rate, parts
       )
     rows = batches.as_batch(batch, model.max_segments)
     weigh = functools.partial(
-      state.weigh,
+      weighed_lib.weigh,
       model.weighting,
-      rule=rule,
+      state=rule,
       batch=rows,
-      params=train_state.params,
+      offered={'batch': rows, 'params': train_state.params},
     )
     carried = state.Carried(
       step=train_state.step + 1,
@@ -172,7 +221,7 @@ class WeightedTrainer(trainer.Trainer):
     weighed, given = None, dict(batch)
     if parts > 1:
       look = functools.partial(
-        look_in_parts,
+        parts_lib.look,
         model,
         train_state.params,
         batch,
@@ -183,10 +232,10 @@ class WeightedTrainer(trainer.Trainer):
         dropout_rng=jax.random.split(dropout_rng)[1],
         spec=spec,
       )
-      carried = dataclasses.replace(carried, signals=_zeros_like(look))
+      carried = dataclasses.replace(carried, signals=parts_lib.zeros_like(look))
       if model.weighting.batch_coupled:
         weighed = weigh(look())
-        given[WEIGHTS] = _by_row(weighed.weights, rows)
+        given[WEIGHTS] = parts_lib.by_row(weighed.weights, rows)
     gradients, metrics, carried = trainer.accumulate_grads_microbatched(
       model,
       train_state.replace_flax_mutables(carried),
@@ -213,9 +262,9 @@ class WeightedTrainer(trainer.Trainer):
     refresh_fn, needs = weighting.refresh, weighting.anchor_needs
 
     def refresh() -> State:
-      if 'mean_gradient' in needs:
+      if forwards.ANCHORS & needs:
         return factored.refresh(model, train_state, anchors, rule)
-      signals = look_in_parts(
+      signals = parts_lib.look(
         model,
         train_state.params,
         anchors.batch,
@@ -235,66 +284,3 @@ class WeightedTrainer(trainer.Trainer):
       train_state.step % weighting.refresh_interval == 0
     )
     return jax.lax.cond(due, refresh, lambda: rule), refreshes + due
-
-
-def look_in_parts(
-  model: Weighted,
-  params: Params,
-  batch: Batch,
-  *,
-  parts: int,
-  step: jax.Array,
-  needs: frozenset[str],
-  dropout_rng: jax.Array | None,
-  spec: Any,
-  loss: bool = True,
-) -> Signals:
-  """Signals of a batch that runs through the network in consecutive parts.
-
-  Args:
-    model: the model.
-    params: of its network.
-    batch: T5X's; the rows must be a multiple of `parts`.
-    parts: how many.
-    step: [] int32, 1 for the first.
-    needs: names of the signals.
-    dropout_rng: key of every part; None: no dropout.
-    spec: how T5X lays rows out over devices.
-    loss: see `Weighted.observe`.
-  """
-  batch = {name: jnp.asarray(value) for name, value in batch.items()}
-  size = len(batch['decoder_target_tokens']) // parts
-
-  def one(part: jax.Array) -> Signals:
-    rows = {
-      name: partitioning.with_sharding_constraint(
-        jax.lax.dynamic_slice_in_dim(value, part * size, size), spec
-      )
-      for name, value in batch.items()
-    }
-    return model.observe(params, rows, dropout_rng, step, needs, loss).signals
-
-  stacked = jax.lax.map(one, jnp.arange(parts))
-  joined = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), stacked)
-  return dataclasses.replace(joined, step=step)
-
-
-def _zeros_like(look: Callable[[], Signals]) -> dict[str, Any]:
-  """Fields of the signals that a function would return, all 0."""
-  shapes = jax.eval_shape(lambda: vars(look()))
-  return jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-
-
-def _by_row(weights: jax.Array, batch: Batch) -> jax.Array:
-  """Weights of examples as [B, S]; those of tokens are [B, T] already."""
-  if weights.ndim == 2:
-    return weights
-  return weights.reshape(len(batch['decoder_target_tokens']), -1)
-
-
-def _nonfinite(signals: Signals, batch: Batch) -> jax.Array:
-  """[] int32, real examples without finite loss."""
-  S = len(signals.mask_E) // len(batch['decoder_target_tokens'])
-  ones = jnp.ones_like(forwards.loss_weights(batch))
-  real_E = forwards.example_sums(ones, batch, S) > 0
-  return jnp.sum(real_E & ~signals.mask_E, dtype=jnp.int32)

@@ -24,14 +24,16 @@ from flax import core as flax_core
 from flax import linen as nn
 from flax import traverse_util
 from flax.linen import partitioning as flax_partitioning
-from flax.training import common_utils
 import jax
 import jax.numpy as jnp
 from t5x import losses, models
 from t5x import metrics as metrics_lib
 
 from jaxcurate.t5x import batches, state
+from jaxcurate.t5x.token_losses import token_losses
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.losses import on_tokens
+from jaxcurate.train.weighed import weigh
 from jaxcurate.types import (
   Batch,
   Params,
@@ -41,7 +43,8 @@ from jaxcurate.types import (
   Weighting,
 )
 
-WEIGHTS = 'jaxcurate_weights'  # in a batch: computed beforehand
+# In a batch: what was computed beforehand.
+WEIGHTS, REFERENCE = 'jaxcurate_weights', 'jaxcurate_reference_log_prob'
 
 
 class Observed(NamedTuple):
@@ -68,17 +71,20 @@ class Weighted(models.BaseTransformerModel):
     max_segments: S, examples of a packed row with weights of their own.
     domains: names of the codes in the batch's 'document_domain'.
     norms: side -> name of the module that returns its last states.
+    input_shapes: those of batches and their types, once T5X has named them.
   """
 
   weighting: Weighting
   max_segments: int
   domains: Sequence[str]
   norms: Mapping[str, str]
+  input_shapes: tuple[Any, Any]
 
   def get_initial_variables(
     self, rng: Any, input_shapes: Any, input_types: Any = None
   ) -> Any:
     """Those of T5X and the weighting's state."""
+    self.input_shapes = input_shapes, input_types
     variables = super().get_initial_variables(rng, input_shapes, input_types)
     variables = flax_core.unfreeze(variables)
     batch = {
@@ -171,19 +177,28 @@ class Weighted(models.BaseTransformerModel):
     """
     targets = batch['decoder_target_tokens']
     logits, states = self.look(params, batch, dropout_rng)
-    loss_BxT, z_BxT, log_prob_BxT = self.token_losses(logits, targets)
+    loss_BxT, z_BxT, log_prob_BxT = token_losses(
+      logits,
+      targets,
+      z_loss=self._z_loss,
+      label_smoothing=self._label_smoothing,
+    )
     outputs = forwards.Forward(
       states.get('encoder'),
       states['decoder'],
       log_prob_BxT if loss else None,
       None,
     )
+    other = None
+    if REFERENCE in batch:
+      other = forwards.Forward(None, None, batch[REFERENCE], None)
     signals = forwards.make_signals(
       outputs,
       needs,
       batches.as_batch(batch, self.max_segments),
       self.max_segments,
       step,
+      other,
     )
     return Observed(signals, logits, loss_BxT, z_BxT)
 
@@ -195,25 +210,6 @@ class Weighted(models.BaseTransformerModel):
     factor = jnp.float32(1.0 if factor is None else factor)
     # The smallest normal number: a batch without targets gives 0, not NaN.
     return jnp.maximum(factor, jnp.finfo(jnp.float32).tiny)
-
-  def token_losses(
-    self, logits: jax.Array, targets: jax.Array
-  ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """T5X's loss, its z part, and the log-probability, each [B, T]."""
-    confidence, size = 1.0 - self._label_smoothing, logits.shape[-1]
-    rest = self._label_smoothing / max(size - 1, 1)
-    soft = common_utils.onehot(targets, size, confidence, rest)
-    loss, z_loss = losses.cross_entropy_with_logits(
-      logits, soft, z_loss=self._z_loss
-    )
-    if not self._label_smoothing:
-      return loss, z_loss, z_loss - loss
-    least = -(
-      confidence * jnp.log(confidence)
-      + (size - 1) * rest * jnp.log(rest + 1e-20)  # T5X's losses.py
-    )
-    log_prob = batches.target_log_prob(logits, targets)
-    return loss - least, z_loss, log_prob
 
   def loss_fn(
     self,
@@ -250,7 +246,8 @@ class Weighted(models.BaseTransformerModel):
       weights = batch[WEIGHTS]
       weights = weights if weights.shape == targets.shape else weights.ravel()
     else:
-      weighed = state.weigh(self.weighting, signals, carried.rule, rows, params)
+      offered = {'batch': rows, 'params': params}
+      weighed = weigh(self.weighting, signals, carried.rule, rows, offered)
       weights = weighed.weights
     if carried.signals is None:
       carried = dataclasses.replace(
@@ -262,15 +259,14 @@ class Weighted(models.BaseTransformerModel):
         signals=state.fill(carried.signals, signals, carried.row, len(targets)),
         row=carried.row + len(targets),
       )
-    if weights.ndim == 1:
-      weights = state.on_tokens(weights, rows)
+    weights = on_tokens(weights, rows, self.max_segments)
     _, share_BxT = losses.get_loss_normalizing_factor_and_weights(
       self._loss_normalizing_factor, batch
     )
     if share_BxT is None:
       share_BxT = targets > 0
     # Examples whose loss is not finite count nowhere.
-    share_BxT = share_BxT * state.on_tokens(signals.mask_E, rows)
+    share_BxT = share_BxT * on_tokens(signals.mask_E, rows, self.max_segments)
 
     def total(weights_BxT: jax.Array, values_BxT: jax.Array) -> jax.Array:
       summed = jnp.where(weights_BxT > 0, weights_BxT * values_BxT, 0.0)

@@ -20,21 +20,9 @@ from jaxcurate.train.gradient_bytes import WAYS, Way
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.train.token_gradients import TangentGradients
+from jaxcurate.train.weighed import Weighed
+from jaxcurate.train.weighed import weigh as weigh_batch
 from jaxcurate.types import Batch, Network, Params, Signals, Weighting
-
-
-class Weighed(NamedTuple):
-  """What a weighting made of a batch.
-
-  Attributes:
-    weights: [E] or [B, T] float32, 0 for padding.
-    weighting_state: for the next step.
-    info: scalars for the log.
-  """
-
-  weights: jax.Array
-  weighting_state: Any
-  info: dict[str, jax.Array]
 
 
 class Gradients(NamedTuple):
@@ -126,21 +114,9 @@ def make_gradient_fn(
       offered['preconditioner'] = optimizer.preconditioner(
         state.opt_state, state.params
       )
-    named = {name: offered[name] for name in weighting.needs & set(offered)}
-    signals = dataclasses.replace(signals, **named)
-    weights, weighting_state, info = weighting.update(
-      jax.lax.stop_gradient(signals), state.weighting_state
+    return weigh_batch(
+      weighting, signals, state.weighting_state, batch, offered
     )
-    mask, tokens = signals.mask_E, batch['decoder_target_tokens'].shape
-    if weights.shape == tokens:
-      mask = losses.on_tokens(mask, batch, max_segments) > 0
-    if weights.shape != mask.shape:
-      raise ValueError(
-        f'weights have shape {weights.shape}, expected {mask.shape} for'
-        f' examples or {tokens} for tokens'
-      )
-    weights = jnp.where(mask, weights.astype(jnp.float32), 0.0)
-    return jax.lax.stop_gradient(Weighed(weights, weighting_state, info))
 
   def look_at(
     outputs: forwards.Forward,

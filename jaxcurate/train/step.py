@@ -23,6 +23,7 @@ from jaxcurate.train.gradients import Gradients, make_gradient_fn
 from jaxcurate.train.losses import Reduction
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState, batch_sharding, state_shardings
+from jaxcurate.train.weighed import weight_metrics, without_loss
 from jaxcurate.types import Batch, Network, Params, Weighting
 
 TrainStep = Callable[..., tuple[TrainState, dict[str, jax.Array]]]
@@ -129,7 +130,7 @@ def make_train_step(
       )
     metrics = {
       **_metrics(result, divisor, batch),
-      **_nonfinite(result.mask_E, batch, max_segments, finite),
+      **_nonfinite(result.mask_E, batch, finite),
       'gradient_norm': jnp.where(finite, norm, 0.0),
       'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
     }
@@ -141,34 +142,22 @@ def make_train_step(
 def _metrics(
   result: Gradients, divisor: jax.Array, batch: Batch
 ) -> dict[str, jax.Array]:
-  sums, weights, mask = result.sums, result.weighed.weights, result.mask_E
-  if weights.ndim == 2:  # of tokens
-    mask = forwards.loss_weights(batch) > 0
-  count = jnp.maximum(jnp.sum(mask), 1)
-  mean = jnp.sum(weights) / count
-  variance = jnp.sum(jnp.where(mask, (weights - mean) ** 2, 0.0)) / count
+  sums = result.sums
   return {
     'loss': sums['nll'] / jnp.maximum(sums['count'], 1.0),
     'weighted_loss': sums['weighted_nll'] / divisor,
     'examples': jnp.sum(result.mask_E),
     'tokens': jnp.sum(batch.get('encoder_segment_ids', 0) > 0)
     + jnp.sum(forwards.loss_weights(batch) > 0),
-    'weights/mean': mean,
-    'weights/std': jnp.sqrt(variance),
-    # All weights are finite, so the largest stands in for padding.
-    'weights/min': jnp.min(jnp.where(mask, weights, jnp.max(weights))),
-    'weights/max': jnp.max(weights),
-    **{f'weights/{k}': v for k, v in result.weighed.info.items()},
+    **weight_metrics(result.weighed, result.mask_E, batch),
   }
 
 
 def _nonfinite(
-  mask_E: jax.Array, batch: Batch, max_segments: int, finite: jax.Array
+  mask_E: jax.Array, batch: Batch, finite: jax.Array
 ) -> dict[str, jax.Array]:
   """How many, and the halves of the first one's id hash (0: not known)."""
-  targets_BxT = forwards.loss_weights(batch)
-  real_E = forwards.example_sums(targets_BxT, batch, max_segments) > 0
-  bad_E = real_E & ~mask_E
+  bad_E = without_loss(mask_E, batch)
   found = {'nonfinite': jnp.sum(bad_E) + ~finite}
   if 'document_id_hash' in batch:
     halves_Ex2 = jnp.reshape(batch['document_id_hash'], (-1, 2))

@@ -58,7 +58,9 @@ def t5x():
   def sgd():
     return optimizers.sgd(learning_rate=RATE)
 
-  def make_model(weighting=None, optimizer=None, dropout=0.0, **settings):
+  def make_model(
+    weighting=None, optimizer=None, dropout=0.0, mlp_dim=32, **settings
+  ):
     """An encoder-decoder; without a weighting T5X's own."""
     config = network.T5Config(
       vocab_size=VOCAB,
@@ -67,7 +69,7 @@ def t5x():
       num_encoder_layers=1,
       num_decoder_layers=1,
       head_dim=8,
-      mlp_dim=32,
+      mlp_dim=mlp_dim,
       mlp_activations=('gelu', 'linear'),
       dropout_rate=dropout,
     )

@@ -121,7 +121,7 @@ def scalars(folder, kind='train'):
       for event in events.Tensors(name)
     ]
     for name in events.Tags()['tensors']
-    if name.startswith(('loss', 'weight', 'cross_ent'))
+    if name.startswith(('loss', 'weight', 'cross_ent', 'interval'))
   }
 
 
@@ -147,17 +147,25 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
   ):
     assert np.all((0.26 < np.array(weights)) & (np.array(weights) < 0.74))
   assert np.all(np.array(found['weights/max']) > found['weights/min'])
+  # Of every interval, here of one step.
+  np.testing.assert_allclose(
+    found['interval/effective_proportion'], found['weights/mean'], rtol=1e-5
+  )
+  bins = [found[f'interval/similarity_hist/{i:02d}'] for i in range(20)]
+  assert np.all(np.sum(bins, axis=0) >= 8)
   evaluated = scalars(model, 'training_eval/corpus_selected')
   assert 'loss' in evaluated and 'weighted/loss' not in evaluated
 
-  # Another weighting, that needs the whole batch, goes on from there in parts.
+  # Another weighting goes on from there in parts: it needs the whole batch, and
+  # compares with the model as it was.
   train(
     corpus,
     '--gin_file=t5x/finetune_small.gin',
     f'--gin_file={corpus / "tiny.gin"}',
-    '--gin_file=methods/lin_upper.gin',
-    '--gin.WEIGHTING=@lin_upper.make()',
+    '--gin_file=methods/rho_loss.gin',
+    '--gin.WEIGHTING=@rho_loss.make()',
     '--gin.ANCHORS=None',
+    f"--gin.REFERENCE='{model / f'checkpoint_{STEPS}'}'",
     f"--gin.INITIAL_CHECKPOINT_PATH='{model / f'checkpoint_{STEPS}'}'",
     f"--gin.MODEL_DIR='{tuned}'",
     f'--gin.TRAIN_STEPS={STEPS + 3}',
@@ -166,6 +174,7 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
   found = scalars(tuned)
   assert len(found['loss']) == 3
   assert np.all(np.isfinite(found['weighted/loss']))
+  assert np.all(np.array(found['weights/min']) == 0)
   assert np.all(np.array(found['weights/std']) > 0)
 
 

@@ -1,4 +1,4 @@
-"""The weighting's state as named arrays, and weights of a batch."""
+"""The weighting's state as named arrays."""
 
 import jax
 import jax.numpy as jnp
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxcurate.t5x import state
-from jaxcurate.types import Signals, Weighting
+from jaxcurate.types import Signals
 from jaxcurate.weightings import adapt, greats, uniform
 
 
@@ -25,6 +25,8 @@ def test_any_state_survives_the_naming():
   assert jax.tree.structure(again) == jax.tree.structure(rule)
   jax.tree.map(np.testing.assert_array_equal, again, rule)
   assert not any('/' in name for name in kept)  # names of files
+  dicts = {'totals': {'a': 1, 'b': {'c': 2}}, 'd': 3}
+  assert state.nested(state.pack(dicts)) == dicts
 
 
 def test_states_of_one_array_and_of_none():
@@ -33,50 +35,6 @@ def test_states_of_one_array_and_of_none():
     again = state.unpack(kept, rule)
     assert jax.tree.structure(again) == jax.tree.structure(rule)
     jax.tree.map(np.testing.assert_array_equal, again, rule)
-
-
-BATCH = {
-  'decoder_target_tokens': jnp.ones((2, 3), jnp.int32),
-  'decoder_segment_ids': jnp.array([[1, 2, 2], [1, 0, 0]]),
-}
-SIGNALS = Signals(
-  mask_E=jnp.array([True, False, True, False]), step=jnp.int32(1)
-)
-
-
-def weigh(weights):
-  rule = Weighting(
-    init=lambda shapes: (), update=lambda signals, s: (weights, s, {'a': 1.0})
-  )
-  return state.weigh(rule, SIGNALS, (), BATCH, None)
-
-
-def test_masked_examples_weigh_nothing():
-  weighed = weigh(jnp.array([0.5, jnp.nan, 2.0, 7.0]))
-  np.testing.assert_array_equal(weighed.weights, [0.5, 0, 2, 0])
-  found = state.weight_metrics(weighed, SIGNALS, BATCH)
-  assert {name: float(value) for name, value in found.items()} == {
-    'weights/mean': 1.25,
-    'weights/std': 0.75,
-    'weights/min': 0.5,
-    'weights/max': 2.0,
-    'weights/a': 1.0,
-  }
-
-
-def test_masked_examples_targets_weigh_nothing():
-  weighed = weigh(jnp.array([[0.5, jnp.nan, 9.0], [2.0, 7.0, 7.0]]))
-  np.testing.assert_array_equal(weighed.weights, [[0.5, 0, 0], [2, 0, 0]])
-
-
-def test_weights_of_another_shape_are_refused():
-  with pytest.raises(ValueError, match=r'\(3,\), expected \(4,\).*\(2, 3\)'):
-    weigh(jnp.ones(3))
-
-
-def test_weights_reach_their_targets():
-  on_tokens = state.on_tokens(jnp.array([1.0, 2.0, 3.0, 4.0]), BATCH)
-  np.testing.assert_array_equal(on_tokens, [[1, 2, 2], [3, 0, 0]])
 
 
 def test_parts_fill_the_whole():
