@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxcurate.ops import gram
+from jaxcurate.ops import approximate_gram, gram
+from jaxcurate.ops.approximate_gram import EXACT, Approximation
 from jaxcurate.ops.gram import Products
 
 TAP = 'tap'  # beside the parameters whose factors are wanted
@@ -72,13 +73,19 @@ class Matrix:
     inputs: [B, T, I] or [layers, B, T, I].
     cotangents: [B, T, O] or [layers, B, T, O]; 0 on padding.
     members: [B, T, S] bool, which token is of which segment.
+    seed: [] or [layers] int32, of a random projection; None without one.
     slice_floats: see `gram.SLICE`.
+    approximation: of the Gram matrix; all else stays exact.
   """
 
   inputs: jax.Array
   cotangents: jax.Array
   members: jax.Array
+  seed: jax.Array | None = None
   slice_floats: int = flax.struct.field(pytree_node=False, default=gram.SLICE)
+  approximation: Approximation = flax.struct.field(
+    pytree_node=False, default=EXACT
+  )
 
   def products(
     self, scale: Array | None, directions: Sequence[Array]
@@ -88,11 +95,13 @@ class Matrix:
       return self._of_one(scale, directions)
 
     def body(total: Products, layer: tuple) -> tuple[Products, None]:
-      inputs, cotangents, scale, directions = layer
-      own = self.replace(inputs=inputs, cotangents=cotangents)  # pyright: ignore[reportAttributeAccessIssue]
+      inputs, cotangents, seed, scale, directions = layer
+      own = self._with(inputs, cotangents, seed=seed)
       return gram.add(total, own._of_one(scale, directions)), None
 
-    layers = (self.inputs, self.cotangents, scale, tuple(directions))
+    layers = (
+      self.inputs, self.cotangents, self.seed, scale, tuple(directions)
+    )  # fmt: skip
     zero = gram.nothing(self.members, len(directions))
     return jax.lax.scan(body, zero, layers)[0]
 
@@ -110,28 +119,34 @@ class Matrix:
 
   def take(self, rows: Array) -> 'Matrix':
     """The same of chosen rows, [B'] int."""
-    return Matrix(
+    return self._with(
       jnp.take(self.inputs, rows, axis=-3),
       jnp.take(self.cotangents, rows, axis=-3),
-      self.members[rows],
+      members=self.members[rows],
     )
 
   def joined(self) -> 'Matrix':
     """Of parts [A, ...] of a batch, the whole."""
     axis = self.inputs.ndim - 4  # of the rows, once A is gone
-    return Matrix(
+    return self._with(
       interleave(self.inputs, axis),
       interleave(self.cotangents, axis),
-      interleave(self.members, 0),
+      members=interleave(self.members, 0),
+      seed=None if self.seed is None else self.seed[0],
     )
+
+  def _with(self, inputs: Array, cotangents: Array, **fields: Any) -> 'Matrix':
+    return self.replace(inputs=inputs, cotangents=cotangents, **fields)  # pyright: ignore[reportAttributeAccessIssue]
 
   def _of_one(
     self, scale: Array | None, directions: Sequence[Array]
   ) -> Products:
+    if self.approximation != EXACT:
+      return self._approximate(scale, directions)
     B, T, S = self.members.shape
     rows, columns = self.inputs.shape[-1], self.cotangents.shape[-1]
     if scale is None and ghost_pays(B, T, S, rows, columns):
-      return self._ghost(directions)
+      return self.pairs_of_tokens(directions)
     width = gram.slice_width(B * S * rows, columns, self.slice_floats)
 
     def piece(start: Array) -> tuple[Array, Callable[[Array], Array]]:
@@ -145,7 +160,8 @@ class Matrix:
 
     return gram.over_slices(piece, width, columns, scale, directions)
 
-  def _ghost(self, directions: Sequence[Array]) -> Products:
+  def pairs_of_tokens(self, directions: Sequence[Array]) -> Products:
+    """`products` without a scale by the pairs of tokens alone ('ghost')."""
     B, T, S = self.members.shape
     flat = [a.reshape(B * T, -1) for a in (self.inputs, self.cotangents)]
 
@@ -160,59 +176,42 @@ class Matrix:
     products = jax.lax.map(
       lambda own: row(*own), (self.inputs, self.cotangents, members)
     )
+    return Products(products.reshape(B * S, B * S), self._dots(directions))
+
+  def _dots(self, directions: Sequence[Array]) -> Array:
+    """[K, E]: sum_t x_t^T q d_t of each example's tokens."""
+    B, T, _ = self.members.shape
+    flat = [a.reshape(B * T, -1) for a in (self.inputs, self.cotangents)]
     dots = gram.nothing(self.members, len(directions)).dots
     for index, q in enumerate(directions):
       of_token = jnp.sum(gram.matmul(flat[0], q) * flat[1], -1).reshape(B, T)
-      own = jnp.einsum('bt,bts->bs', of_token, members, precision=gram.EXACT)
+      own = jnp.einsum(
+        'bt,bts->bs',
+        of_token,
+        self.members.astype(jnp.float32),
+        precision=gram.EXACT,
+      )
       dots = dots.at[index].set(own.reshape(-1))
-    return Products(products.reshape(B * S, B * S), dots)
+    return dots
 
-
-@flax.struct.dataclass
-class Vector:
-  """Gradients of a scale or a bias, held: E of them are small.
-
-  Attributes:
-    gradients: [B, S, ...] or [layers, B, S, ...] float32.
-    stacked: True for the second.
-  """
-
-  gradients: jax.Array
-  stacked: bool = flax.struct.field(pytree_node=False, default=False)
-
-  def products(
+  def _approximate(
     self, scale: Array | None, directions: Sequence[Array]
   ) -> Products:
-    """See `Products`; scale and directions are shaped like the parameter."""
-    rows = self._rows()
-    flat = rows.reshape(len(rows), -1)
-    return gram.flat_products(
-      flat,
-      None if scale is None else scale.reshape(-1),
-      [q.reshape(-1) for q in directions],
-    )
-
-  def weighted_sum(self, weights_E: Float[Array, ' E']) -> Array:
-    """sum_e w_e g_e."""
-    return jnp.einsum(
-      'e,e...->...', weights_E, self._rows(), precision=gram.EXACT
-    )
-
-  def take(self, rows: Array) -> 'Vector':
-    """The same of chosen rows, [B'] int."""
-    axis = 1 if self.stacked else 0
-    return Vector(jnp.take(self.gradients, rows, axis), self.stacked)
-
-  def joined(self) -> 'Vector':
-    """Of parts [A, ...] of a batch, the whole."""
-    axis = 1 if self.stacked else 0
-    return Vector(interleave(self.gradients, axis), self.stacked)
-
-  def _rows(self) -> Array:
-    values = self.gradients
-    if self.stacked:
-      values = jnp.moveaxis(values, 0, 2)
-    return values.reshape(-1, *values.shape[2:])
+    x, d = self.inputs, self.cotangents
+    size = self.approximation.projection
+    if scale is not None and self.approximation.rank_one:
+      row, column = approximate_gram.rank_one(scale)
+      x, d, scale = x * jnp.sqrt(row), d * jnp.sqrt(column), None
+    if size is not None:
+      if scale is not None:
+        raise ValueError(
+          'a random projection cannot carry a preconditioner that is no outer'
+          ' product; set rank_one = True too, or projection = None'
+        )
+      assert self.seed is not None
+      x, d = approximate_gram.project(x, d, size, self.seed)
+    near = self._with(x, d, approximation=EXACT)
+    return Products(near._of_one(scale, ()).gram, self._dots(directions))
 
 
 def interleave(parts: Array, axis: int) -> Array:

@@ -190,7 +190,8 @@ def _times(own: Factors | Probe, factor: float) -> Factors | Probe:
   if isinstance(own, Factors):
     return own._replace(cotangents=own.cotangents * factor)
   gram, dots = own.sums
-  return own._replace(sums=Products(gram * factor**2, dots * factor))
+  sums = Products(gram * factor**2, dots * factor)
+  return own.replace(sums=sums)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _of_rows(
@@ -200,7 +201,7 @@ def _of_rows(
   if isinstance(own, Factors):
     return own._replace(inputs=own.inputs * jnp.swapaxes(factor, -1, -2))
   scale = 1.0 if own.scale is None else own.scale
-  return own._replace(
+  return own.replace(  # pyright: ignore[reportAttributeAccessIssue]
     scale=jnp.broadcast_to(scale * factor**2, shape),
     directions=tuple(q * factor for q in own.directions),
   )

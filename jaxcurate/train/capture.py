@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxcurate.models import taps as taps_lib
+from jaxcurate.ops.approximate_gram import EXACT, Approximation
 from jaxcurate.ops.factors import interleave
 from jaxcurate.train import example_gradients, losses, microbatches
 from jaxcurate.train import forward as forwards
@@ -32,6 +33,7 @@ def capture(
   z_loss: float,
   accumulate: int,
   chunk_tokens: int | None,
+  approximation: Approximation = EXACT,
 ) -> tuple[FactoredGradients, losses.Targets, Signals]:
   """Gradients, targets and signals of a batch under unit weights.
 
@@ -45,6 +47,7 @@ def capture(
     z_loss: factor of the squared log normaliser.
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
+    approximation: of the Gram matrix.
   """
 
   def of(part_and_key: tuple[Batch, Any]) -> tuple:
@@ -69,7 +72,7 @@ def capture(
       example_gradients.zeros(shapes)
     )
     parts = example_gradients.layer_parts(
-      state.params, part, factors, max_segments
+      state.params, part, factors, max_segments, approximation
     )
     return parts, *found
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 
 from jaxcurate.models import taps as taps_lib
 from jaxcurate.ops import segments
+from jaxcurate.ops.approximate_gram import EXACT, Approximation
 from jaxcurate.ops.factors import Factors
-from jaxcurate.ops.parameter_factors import part_of
+from jaxcurate.ops.parameter_factors import part_of, seed_of
 from jaxcurate.ops.vocabulary_factors import Head, Lookups
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.factored_gradients import flat
@@ -86,7 +87,11 @@ def zeros(shapes: Taps) -> Taps:
 
 
 def layer_parts(
-  params: Params, batch: Batch, factors: Taps, max_segments: int
+  params: Params,
+  batch: Batch,
+  factors: Taps,
+  max_segments: int,
+  approximation: Approximation = EXACT,
 ) -> dict[str, Any]:
   """Path of a parameter -> its factors; the output matrix is not among them.
 
@@ -95,13 +100,16 @@ def layer_parts(
     batch: the batch.
     factors: gradient of the summed loss with respect to the taps.
     max_segments: S.
+    approximation: of the Gram matrix.
   """
+  leaves = flat(params)
   members = members_of(batch, max_segments)
   parts: dict[str, Any] = {}
   for call, taps in factors._asdict().items():
     for path, own in taps.items():
       name = '/'.join(path)
-      part = _part(path, own, members[side_of(call, path)], params)
+      of_token = members[side_of(call, path)]
+      part = _part(path, own, of_token, leaves[name], approximation)
       if name in parts:
         part = _joined(name, parts[name], part)
       parts[name] = part
@@ -164,13 +172,26 @@ def members_of(batch: Batch, max_segments: int) -> dict[str, jax.Array]:
   }
 
 
-def _part(path: Path, own: Factors, members: jax.Array, params: Params) -> Any:
+def _part(
+  path: Path,
+  own: Factors,
+  members: jax.Array,
+  leaf: jax.Array,
+  approximation: Approximation,
+) -> Any:
   """What one parameter's factors are, by its name."""
   if path[-1] == 'embedding':
-    size = flat(params)['/'.join(path)].shape[0]
     tokens = own.inputs.astype(jnp.int32)
-    return Lookups(tokens, own.cotangents, members, size)
-  return part_of(path[-1], own, members, stacked=taps_lib.is_stacked(path))
+    return Lookups(tokens, own.cotangents, members, len(leaf))
+  stacked = taps_lib.is_stacked(path)
+  return part_of(
+    path[-1],
+    own,
+    members,
+    stacked=stacked,
+    seed=seed_of(path, approximation, len(leaf) if stacked else None),
+    approximation=approximation,
+  )
 
 
 def _joined(name: str, one: Any, other: Any) -> Lookups:

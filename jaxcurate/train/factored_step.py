@@ -29,6 +29,7 @@ from jaxcurate.train import (
   second_pass,
 )
 from jaxcurate.train import forward as forwards
+from jaxcurate.train.gradient_settings import GradientSettings
 from jaxcurate.train.state import TrainState
 from jaxcurate.train.streamed_gradients import streamed_gradients
 from jaxcurate.types import Batch, ExampleGradients, Network, Params, Signals
@@ -58,7 +59,7 @@ def look_at_examples(
   look: capture.Look,
   gradient_of: second_pass.GradientOf,
   *,
-  way: gradient_bytes.Way,
+  settings: GradientSettings,
   max_segments: int,
   z_loss: float,
   accumulate: int,
@@ -74,13 +75,14 @@ def look_at_examples(
     key: of dropout, or None.
     look: what to read off a forward pass.
     gradient_of: see `second_pass`.
-    way: 'keep_factors', 'second_pass', or 'auto': by planned bytes.
+    settings: which way, and what may be approximate.
     max_segments: S, examples per row.
     z_loss: factor of the squared log normaliser.
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     most_kept: see `types.Weighting`.
   """
+  way = settings.way
   if way == 'auto':
     way = gradient_bytes.planned_bytes(
       network,
@@ -101,6 +103,7 @@ def look_at_examples(
       z_loss=z_loss,
       accumulate=accumulate,
       chunk_tokens=chunk_tokens,
+      approximation=settings.approximation(),
     )
     return Examples(
       kept,
@@ -139,6 +142,7 @@ def look_at_examples(
     max_segments=max_segments,
     z_loss=z_loss,
     chunk_tokens=chunk_tokens,
+    approximation=settings.approximation(),
   )
   return Examples(
     gradients,

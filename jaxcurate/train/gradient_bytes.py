@@ -17,8 +17,6 @@ from jaxcurate.train import example_gradients
 from jaxcurate.train import forward as forwards
 from jaxcurate.types import Batch, Network, Params
 
-Way = Literal['auto', 'keep_factors', 'second_pass']
-WAYS = ('auto', 'keep_factors', 'second_pass')
 # One pass saves a forward pass and the kept rows' own: worth some memory.
 _WORTH = 3
 

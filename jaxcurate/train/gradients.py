@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxcurate.train import forward as forwards
 from jaxcurate.train import losses, microbatches
 from jaxcurate.train.factored_step import look_at_examples
-from jaxcurate.train.gradient_bytes import WAYS, Way
+from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState
 from jaxcurate.train.token_gradients import TangentGradients
@@ -52,7 +52,7 @@ def make_gradient_fn(
   accumulate: int,
   chunk_tokens: int | None,
   reference: Network | None = None,
-  example_gradients: Way = 'auto',
+  example_gradients: GradientSettings = DEFAULT,
 ) -> Callable[..., Gradients]:
   """(state, batch, dropout key or None, reference's params) -> Gradients.
 
@@ -66,17 +66,14 @@ def make_gradient_fn(
     accumulate: microbatches; must divide the rows.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
-    example_gradients: see `factored_step`.
+    example_gradients: how the gradients of examples are taken.
 
   Raises:
     ValueError: the weighting needs a signal that the step cannot give, or
-      `example_gradients` is not known.
+      `example_gradients` are out of their range.
   """
   forwards.check_needs(weighting, network, reference)
-  if example_gradients not in WAYS:
-    raise ValueError(
-      f'example_gradients is {example_gradients!r}, expected one of {WAYS}'
-    )
+  example_gradients.check()
   if 'preconditioner' in weighting.needs and optimizer.preconditioner is None:
     raise ValueError(
       'the weighting looks at the state of the optimizer, and this one cannot'
@@ -180,7 +177,7 @@ def make_gradient_fn(
       lambda rows, weights_E, key: gradient_fn(
         state.params, state, second, rows, weights_E, key
       )[0],
-      way=example_gradients,
+      settings=example_gradients,
       max_segments=max_segments,
       z_loss=z_loss,
       accumulate=accumulate,

@@ -17,6 +17,7 @@ from jaxcurate.ops import flops
 from jaxcurate.train import adapters, epochs, evaluation
 from jaxcurate.train.anchors import make_refresh_step, stack_anchors
 from jaxcurate.train.driver import Program
+from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import (
   TrainState,
@@ -46,6 +47,7 @@ class StepSettings(NamedTuple):
     accumulate: microbatches per step.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     dropout_seed: None = no dropout, as T5 pretrains.
+    example_gradients: how the gradients of examples are taken.
   """
 
   max_segments: int
@@ -55,6 +57,7 @@ class StepSettings(NamedTuple):
   accumulate: int = 1
   chunk_tokens: int | None = None
   dropout_seed: int | None = None
+  example_gradients: GradientSettings = DEFAULT
 
 
 def make_program(
@@ -109,6 +112,7 @@ def make_program(
       reduction=settings.reduction,
       accumulate=settings.accumulate,
       reference=reference and reference.network,
+      example_gradients=settings.example_gradients,
       mesh=mesh,
       **shared,
     )

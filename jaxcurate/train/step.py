@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxcurate.train import forward as forwards
-from jaxcurate.train.gradient_bytes import Way
+from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
 from jaxcurate.train.gradients import Gradients, make_gradient_fn
 from jaxcurate.train.losses import Reduction
 from jaxcurate.train.optimizers import Optimizer
@@ -41,7 +41,7 @@ def make_train_step(
   accumulate: int = 1,
   chunk_tokens: int | None = None,
   reference: Network | None = None,
-  example_gradients: Way = 'auto',
+  example_gradients: GradientSettings = DEFAULT,
   mesh: jax.sharding.Mesh | None = None,
 ) -> TrainStep:
   """The jitted step: (state, batch) -> (state, metrics).
@@ -64,8 +64,8 @@ def make_train_step(
       one more forward pass.
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
-    example_gradients: how a weighting's look at the examples' gradients is
-      taken, see `factored_step`; 'auto' compares planned bytes.
+    example_gradients: how the gradients of examples are taken, for weightings
+      that look at them.
     mesh: axes 'data' and 'model', or None for one device.
 
   Returns:

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from jaxcurate.models import taps as taps_lib
 from jaxcurate.ops import gram, segments
-from jaxcurate.ops.parameter_factors import Probe
+from jaxcurate.ops.approximate_gram import Approximation
+from jaxcurate.ops.parameter_factors import Probe, seed_of
 from jaxcurate.train import example_gradients
 from jaxcurate.train import forward as forwards
 from jaxcurate.train.example_gradients import Taps
@@ -61,6 +62,7 @@ def streamed_gradients(
   max_segments: int,
   z_loss: float,
   chunk_tokens: int | None,
+  approximation: Approximation,
 ) -> StreamedGradients:
   """The gradients of a batch's examples; nothing is computed yet.
 
@@ -74,6 +76,7 @@ def streamed_gradients(
     max_segments: S, examples per row.
     z_loss: factor of the squared log normaliser.
     chunk_tokens: tokens whose logits are held at a time, None = all.
+    approximation: of the Gram matrix.
 
   Raises:
     ValueError: parameters let no factors out; they are named.
@@ -102,13 +105,13 @@ def streamed_gradients(
 
   def run(directions: Sequence[Params], scale: Params | None) -> gram.Products:
     probes, tables = _probes(
-      shapes, params, batch, directions, scale, max_segments
+      shapes, params, batch, directions, scale, max_segments, approximation
     )
 
     def loss(sums: Taps, tables: Taps) -> tuple[jax.Array, forwards.Forward]:
       tapped = []
       for probe, own, table in zip(probes, sums, tables, strict=True):
-        taps = {path: probe[path]._replace(sums=x) for path, x in own.items()}
+        taps = {path: probe[path].replace(sums=x) for path, x in own.items()}
         tapped.append(taps_lib.attach(params, taps | table))
       values, outputs = forward(*tapped)
       return jnp.sum(values), outputs._replace(encoder_states_BxLxD=None)
@@ -164,6 +167,7 @@ def _probes(
   directions: Sequence[Params],
   scale: Params | None,
   max_segments: int,
+  approximation: Approximation,
 ) -> tuple[Taps, Taps]:
   """Probes of the layers' parameters, and taps of the tables.
 
@@ -185,6 +189,7 @@ def _probes(
       seen.add(name)
       of_token = members[example_gradients.side_of(call, path)]
       sums = gram.nothing(of_token, len(ways))
+      layers = None
       if taps_lib.is_stacked(path):
         layers = len(leaves[name])
         sums, of_token = jax.tree.map(
@@ -196,5 +201,7 @@ def _probes(
         of_token,
         None if scales is None else scales[name],
         tuple(way[name] for way in ways),
+        seed_of(path, approximation, layers),
+        approximation,
       )
   return probes, example_gradients.zeros(tables)

@@ -7,11 +7,11 @@ from jaxcurate.ops import flops, gram
 from jaxcurate.ops.factors import (
   Factors,
   Matrix,
-  Vector,
   ghost_pays,
   on_tokens,
   tap,
 )
+from jaxcurate.ops.vector_factors import Vector
 from jaxcurate.ops.vocabulary_factors import Head, Lookups
 
 B, T, S, I, O = 3, 5, 2, 4, 6  # noqa: E741

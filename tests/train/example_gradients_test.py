@@ -12,6 +12,7 @@ from jaxcurate.models import decoder, t5
 from jaxcurate.ops import flops, segments
 from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.train import adapters, forward, optimizers
+from jaxcurate.train.gradient_settings import GradientSettings
 from jaxcurate.train.gradients import make_gradient_fn
 from jaxcurate.train.state import TrainState
 from jaxcurate.types import Weighting
@@ -120,18 +121,18 @@ def assert_same(shown, dense, found, atol=1e-5):
 
 def run(
   network, params, batch, found, reduction='tokens', accumulate=1,
-  way='keep_factors', most_kept=None,
+  way='keep_factors', **approximation,
 ):  # fmt: skip
   function = make_gradient_fn(
     network,
-    spy(found)._replace(most_kept=most_kept),
+    spy(found),
     optimizers.make_optimizer(),
     max_segments=S,
     z_loss=Z_LOSS,
     reduction=reduction,
     accumulate=accumulate,
     chunk_tokens=None,
-    example_gradients=way,
+    example_gradients=GradientSettings(way, **approximation),
   )
 
   def step(params):
@@ -194,9 +195,24 @@ def test_adapters():
     'scale': jax.tree.map(jnp.abs, random_like(params, 1)),
     'direction': random_like(params, 2),
   }
+  near = []
   for way in ('keep_factors', 'second_pass'):
     result = run(network, params, batch, found, way=way)
     assert_same(result.weighed.weighting_state, dense, found)
+    result = run(
+      network, params, batch, found, way=way, projection=16, rank_one=True
+    )
+    near.append(result.weighed.weighting_state)
+  # Both ways project alike, and what is linear stays exact.
+  exact = dense.gram(found['scale'])
+  np.testing.assert_allclose(near[0]['scaled'], near[1]['scaled'], rtol=1e-4)
+  np.testing.assert_allclose(
+    near[1]['dot'], dense.dot(found['direction']), rtol=1e-3, atol=1e-4
+  )
+  cosine = jnp.vdot(near[0]['scaled'], exact) / (
+    jnp.linalg.norm(near[0]['scaled']) * jnp.linalg.norm(exact)
+  )
+  assert 0.5 < cosine < 0.999
 
 
 def test_what_cannot_be_tapped_is_named(tiny):

@@ -9,6 +9,7 @@ import pytest
 from jaxcurate.models import decoder, t5
 from jaxcurate.models import mesh as meshes
 from jaxcurate.train import anchors, optimizers
+from jaxcurate.train.gradient_settings import GradientSettings
 from jaxcurate.train.gradients import make_gradient_fn
 from jaxcurate.train.program import place
 from jaxcurate.train.state import abstract_state, init_state
@@ -162,7 +163,7 @@ def test_gradients_of_examples_are_those_of_one_device(tiny):
       reduction='tokens',
       accumulate=1,
       chunk_tokens=32,
-      example_gradients=way,
+      example_gradients=GradientSettings(way),
     )
     result = jax.jit(gradient_fn)(state, place(batch, mesh), None)
     return jax.device_get((result.gradients, result.weighed))
