@@ -25,6 +25,7 @@ from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.train import adapters, loop, optimizers, text
+from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
 from jaxcurate.train.program import StepSettings
 from jaxcurate.train.progress import Plan
 from jaxcurate.types import Weighting
@@ -77,6 +78,7 @@ def run(
   z_loss: float = 1e-4,
   chunk_tokens: int | None = 8_192,
   dropout_seed: int | None = None,
+  example_gradients: GradientSettings = DEFAULT,
   lora: adapters.LoraSettings | None = None,
   log_every: int = 10,
   eval_every: int | None = None,
@@ -119,8 +121,8 @@ def run(
     rows_per_batch, encoder_length, decoder_length, max_segments, windowing: of
       the batches, see `data.training`, `data.row_shape.settings_for` and
       `data.planned_rows`.
-    normaliser, reduction, accumulate, z_loss, chunk_tokens, dropout_seed: of
-      the step, see `train.step`.
+    normaliser, reduction, accumulate, z_loss, chunk_tokens, dropout_seed,
+      example_gradients: of the step, see `train.step`.
     refresh_epochs: epochs of the data between two looks at the anchors; None
       leaves it to the weighting's own interval in steps.
     lora: train adapters of `model`; None trains all of its parameters.
@@ -165,18 +167,13 @@ def run(
   )
   corpus = open_documents(inputs=inputs, task=task)
   fields = list(corpus.fields)
+  lengths = (rows_per_batch, encoder_length, decoder_length)
   settings = {
     'weighting': name,
     'model': model or str(start.config),
     'files': [source.name for source in corpus.sources],
     'fields': fields,
-    'rows': [
-      rows_per_batch,
-      encoder_length,
-      decoder_length,
-      max_segments,
-      windowing,
-    ],
+    'rows': [*lengths, max_segments, windowing],
     'step': [
       normaliser,
       reduction,
@@ -184,6 +181,7 @@ def run(
       z_loss,
       chunk_tokens,
       dropout_seed,
+      list(example_gradients),
     ],
     'selection': selection,
     'anchors': list(anchors),
@@ -261,6 +259,10 @@ def run(
   train_parts.announce(
     start, frozen, cache, rows, steps, rows_per_batch * encoder_length, name
   )
+  train_parts.announce_gradients(
+    weighting, start, frozen, example_gradients, rows, rows_per_batch,
+    accumulate, chunk_tokens,
+  )  # fmt: skip
   state = loop.train(
     network=load.for_training(start),
     batches=batches,
@@ -274,6 +276,7 @@ def run(
       accumulate=accumulate,
       chunk_tokens=chunk_tokens,
       dropout_seed=dropout_seed,
+      example_gradients=example_gradients,
     ),
     plan=Plan(steps, log_every, eval_every, checkpoint_every, max_checkpoints),
     output=output,

@@ -12,7 +12,8 @@ from jaxcurate.data import row_shape, spoken_rows, token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
-from jaxcurate.train import adapters, optimizers
+from jaxcurate.train import adapters, gradient_bytes, optimizers
+from jaxcurate.train.gradient_settings import GradientSettings
 from jaxcurate.types import Params, Weighting
 
 _CHOICES = {
@@ -140,6 +141,46 @@ def announce(
       ' train.run.encoder_length',
       flush=True,
     )
+
+
+def announce_gradients(
+  weighting: Weighting,
+  start: load.LoadedModel,
+  frozen: adapters.Frozen | None,
+  settings: GradientSettings,
+  rows: row_shape.RowSettings,
+  rows_per_batch: int,
+  accumulate: int,
+  chunk_tokens: int | None,
+) -> None:
+  """Prints what either way to the examples' gradients plans to hold."""
+  settings.check()
+  if 'gradients' not in weighting.needs:
+    return
+  network = load.for_training(start)
+  if frozen is not None:
+    network = adapters.bind(network, frozen.params, frozen.settings)
+  lengths = {'decoder': rows.decoder_length, 'encoder': rows.encoder_length}
+  batch = {
+    f'{side}_{name}': jax.ShapeDtypeStruct((rows_per_batch, length), np.int32)
+    for side, length in lengths.items()
+    if length
+    for name in ('input_tokens', 'target_tokens', 'segment_ids')
+  }
+  planned = gradient_bytes.planned_bytes(
+    network,
+    jax.eval_shape(network.init, jax.random.key(0)),
+    batch,
+    max_segments=rows.max_segments,
+    accumulate=accumulate,
+    chunk_tokens=chunk_tokens,
+  )
+  way = planned.choice() if settings.way == 'auto' else settings.way
+  print(
+    f'gradients of examples by {way} (planned: {planned};'
+    ' --gin.gradient_settings.GradientSettings.way=...)',
+    flush=True,
+  )
 
 
 def _size(shapes: Params) -> int:
