@@ -4,8 +4,9 @@
 
 For a decoder with its layers written out, and with scanned layers recomputed
 on the way back: what the compiler allots to the uniform step, to GREATS both
-ways, and to a Gram matrix by `vmap(grad)`; nothing is run. 'planned' is what
-the command compares where it is to choose.
+ways, and to `vmap(grad)` with a Gram matrix, alone or with the weighted sum of
+the gradients that a step makes of it. Nothing is run. 'planned' is what the
+command compares where it is to choose.
 """
 
 import argparse
@@ -51,9 +52,17 @@ def step_memory(
 
 
 def vmap_memory(
-  network: Network, params: Params, batch: Batch, chunk: int
+  network: Network, params: Params, batch: Batch, chunk: int, *, weigh: bool
 ) -> int:
-  """Bytes of temporaries of all gradients by `vmap`, and their Gram matrix."""
+  """Bytes of temporaries of all gradients by `vmap`, and their Gram matrix.
+
+  Args:
+    network: the network.
+    params: shapes.
+    batch: shapes.
+    chunk: tokens whose logits are held at a time.
+    weigh: keep them, as a step must for the sum weighted by what it shows.
+  """
 
   def loss(params: Params, row: Batch) -> jax.Array:
     alone = {name: values[None] for name, values in row.items()}
@@ -61,9 +70,13 @@ def vmap_memory(
     assert outputs.log_prob_BxT is not None
     return -jnp.sum(outputs.log_prob_BxT)
 
-  def gram(params: Params, batch: Batch) -> jax.Array:
+  def gram(params: Params, batch: Batch) -> Any:
     gradients = jax.vmap(jax.grad(loss), (None, 0))(params, batch)
-    return DenseGradients(gradients).gram()
+    found = DenseGradients(gradients).gram()
+    if not weigh:
+      return found
+    weights = jax.nn.softmax(jnp.sum(found, axis=1))
+    return jax.tree.map(lambda g: jnp.tensordot(weights, g, 1), gradients)
 
   return benchmarking.compiled_memory(jax.jit(gram), params, batch)[
     'temporaries'
@@ -94,7 +107,8 @@ def report(
   for way in ('keep_factors', 'second_pass'):
     found[way] = step_memory(network, batch, greats.make(), way, chunk)
     found[f'{way}, planned'] = getattr(planned, way)
-  found['vmap(grad)'] = vmap_memory(network, params, batch, chunk)
+  for name, weigh in (('vmap(grad), Gram alone', False), ('vmap(grad)', True)):
+    found[name] = vmap_memory(network, params, batch, chunk, weigh=weigh)
   return found
 
 
