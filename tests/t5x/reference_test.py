@@ -59,7 +59,7 @@ def nll_of(model, params, batch):
 
 
 @pytest.mark.parametrize(
-  'parts, mesh, form', [(None, (1, 1), 0), (2, (4, 2), 1)]
+  'parts, mesh, form', [(None, (1, 1), 0), (2, (4, 1), 1)]
 )
 def test_it_is_the_network_of_the_checkpoint(t5x, saved, parts, mesh, form):
   params, paths = saved

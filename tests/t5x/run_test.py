@@ -157,7 +157,8 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
   assert 'loss' in evaluated and 'weighted/loss' not in evaluated
 
   # Another weighting goes on from there in parts: it needs the whole batch, and
-  # compares with the model as it was.
+  # compares with the model as it was. Only over data: emulated devices wait for
+  # each other where two networks' collectives over two axes meet.
   train(
     corpus,
     '--gin_file=t5x/finetune_small.gin',
@@ -170,6 +171,7 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
     f"--gin.MODEL_DIR='{tuned}'",
     f'--gin.TRAIN_STEPS={STEPS + 3}',
     '--gin.trainer.WeightedTrainer.num_microbatches=2',
+    '--gin.partitioning.PjitPartitioner.model_parallel_submesh=(1, 1, 1, 1)',
   )
   found = scalars(tuned)
   assert len(found['loss']) == 3
