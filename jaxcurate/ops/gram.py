@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 # Floats of examples' gradients of one parameter that are held at a time: where
-# factors are kept, and (slower by a twentieth on a CPU) where memory is scarce.
+# factors are kept, and (slower by a tenth on a CPU) where memory is scarce.
 SLICE = 1 << 25
 SMALL_SLICE = 1 << 22
 # Columns of flat gradients at a time on a CPU: in its cache, 2.7 times as fast.
