@@ -114,7 +114,7 @@ def make(
   if level not in ('examples', 'tokens'):
     raise ValueError(f"level is {level!r}, expected 'examples' or 'tokens'")
   if level == 'tokens':
-    return token_alignment.make(
+    return token_alignment.of_tokens(
       keep=keep,
       fill=fixed_total,
       optimizer_aware=optimizer_aware,

@@ -16,7 +16,7 @@ from jaxcurate.types import Signals, State, Weighting
 from jaxcurate.weightings import target_gradient
 
 
-def make(
+def of_tokens(
   *,
   keep: float,
   fill: bool,
