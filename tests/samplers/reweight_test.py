@@ -64,7 +64,7 @@ def test_expected_counts_are_a_slow_float64_normalisation(budget):
 
 
 def test_mean_counts_over_seeds_are_the_expected_ones():
-  candidates, trials = random_pool(12), 4000
+  candidates, trials = random_pool(12), 1500
   total = dict.fromkeys(candidates.id, 0)
   slow = (
     6 * (w := reweight.weights(candidates.score, 1.0, (0.25, 4.0))) / w.sum()
