@@ -73,13 +73,14 @@ def run(
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
     **gin_files.settings([name]),
   }
-  if manifests.begin(output, 'mixture', settings):
-    print(f'{output}: already mixed with these settings')
-    return
   try:
     mixture = mix(table)
   except ValueError as error:
     raise UserError(f'{name}: {error}') from error
+  # Only now: a setting that was refused must not claim the folder.
+  if manifests.begin(output, 'mixture', settings):
+    print(f'{output}: already mixed with these settings')
+    return
   mixtures.write_mixture(
     output,
     mixture,

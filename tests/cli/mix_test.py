@@ -138,6 +138,17 @@ def test_tokens_are_within_one_percent_of_a_large_budget(num_domains):
   assert abs(np.mean(weights) - table.num_tokens.sum()) <= 4 * error
 
 
+def test_a_refused_setting_leaves_the_folder_free(run, scores, tmp_path):
+  argv = ('mix', '--method=proportional', f'--input={scores}')
+  argv += (f'--output={tmp_path / "mix"}',)
+  result = run(*argv, '--gin.proportional.mix.temperature=0.5')
+  assert result.code == 1 and 'expected at least 1' in result.err
+  result = run(*argv, '--gin.proportional.mix.temperature=2.0')
+  assert result.code == 0, result.err
+  result = run(*argv, '--gin.proportional.mix.temperature=3.0')
+  assert result.code == 1 and "'2.0' there, '3.0' now" in result.err
+
+
 def test_what_a_user_can_put_right(run, scores, tmp_path, fails_clearly):
   out = f'--output={tmp_path / "o"}'
   given = f'--input={scores}'

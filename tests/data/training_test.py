@@ -51,7 +51,7 @@ def _take(batches, count):
   return [next(batches) for _ in range(count)]
 
 
-def _same(first, second):
+def _assert_same(first, second):
   assert first.keys() == second.keys()
   for name in first:
     np.testing.assert_array_equal(first[name], second[name], err_msg=name)
@@ -136,10 +136,10 @@ def test_restored_batches_are_those_of_an_undisturbed_run(
     fresh.restore(state)
     assert fresh.state() == state
     for expected, batch in zip(undisturbed[stop:], _take(fresh, 2)):
-      _same(expected, batch)
+      _assert_same(expected, batch)
     fresh.close()
     for expected, batch in zip(undisturbed[stop:], _take(running, 3)):
-      _same(expected, batch)
+      _assert_same(expected, batch)
   assert len(epochs) > 1  # the test crossed an epoch
   running.close()
 
@@ -151,11 +151,13 @@ def test_restoring_the_iterator_itself_goes_back(part):
   after = _take(batches, 4)
   batches.restore(state)
   for expected, batch in zip(after, _take(batches, 4), strict=True):
-    _same(expected, batch)
+    _assert_same(expected, batch)
   batches.restore(_batches(part).state())
-  _same(first[0], next(batches))
+  _assert_same(first[0], next(batches))
   batches.close()
-  _same(first[1], next(batches))  # closing loses only what was made ahead
+  _assert_same(
+    first[1], next(batches)
+  )  # closing loses only what was made ahead
   batches.close()
 
 
@@ -172,7 +174,7 @@ def test_shards_are_parts_of_the_whole_batch(part, windowing):
       name: np.concatenate([piece[name] for piece in parts])
       for name in parts[0]
     }
-    _same(next(whole), joined)
+    _assert_same(next(whole), joined)
   assert len({json.dumps(b.state()) for b in (whole, *shards)}) == 1
 
 

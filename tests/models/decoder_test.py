@@ -54,7 +54,7 @@ def _decode(network, params, tokens, segments, prefix=None):
   return decode(params, None, None, tokens, segments, prefix=prefix)
 
 
-def _close(found, expected, tolerance=2e-5):
+def _assert_close(found, expected, tolerance=2e-5):
   scale = float(np.max(np.abs(expected)))
   np.testing.assert_allclose(found, expected, atol=tolerance * scale)
 
@@ -77,7 +77,7 @@ def test_a_token_alone_sees_its_own_value(make_decoder_config, strong):
   gate = y @ layer['mlp']['wi_0']['kernel']
   hidden = gate / (1 + np.exp(-gate)) * (y @ layer['mlp']['wi_1']['kernel'])
   x = x + hidden @ layer['mlp']['wo']['kernel']
-  _close(found, norm(x, params['decoder']['decoder_norm']))
+  _assert_close(found, norm(x, params['decoder']['decoder_norm']))
 
 
 def test_padding_and_packing_change_nothing(config, strong):
@@ -90,8 +90,8 @@ def test_padding_and_packing_change_nothing(config, strong):
   packed = _decode(network, params, tokens, jnp.asarray([ids]))
   for i, (row, start) in enumerate(zip(ROWS, (2, 9, 11), strict=True)):
     length = len(row)
-    _close(left[i, 9 - length :], right[i, :length])
-    _close(packed[0, start : start + length], right[i, :length])
+    _assert_close(left[i, 9 - length :], right[i, :length])
+    _assert_close(packed[0, start : start + length], right[i, :length])
 
 
 def test_later_tokens_change_nothing_before_them(config, strong):
@@ -116,7 +116,7 @@ def test_a_prefix_is_the_same_tokens_in_front(config, strong, rows):
   assert prefix.key.shape == (2, rows, 5, 2, 8)
   found = _decode(network, params, *_rows(texts, 9), prefix)
   for i, (long, text) in enumerate(zip(whole, texts, strict=True)):
-    _close(
+    _assert_close(
       found[i, : len(text)], expected[i, len(long) - len(text) : len(long)]
     )
 
@@ -132,7 +132,7 @@ def test_packed_texts_share_a_prefix(config, strong):
   joined = jnp.concatenate(
     [states[: len(row)] for states, row in zip(alone, ROWS, strict=True)]
   )
-  _close(packed[0], joined)
+  _assert_close(packed[0], joined)
 
 
 def test_token_by_token_through_a_cache(config, strong):
@@ -146,9 +146,9 @@ def test_token_by_token_through_a_cache(config, strong):
   for t in range(7):
     now = slice(t, t + 1)
     states, new = extend(params, tokens[:, now], segments[:, now], prefix=cache)
-    _close(states[0, 0], expected[0, t])
+    _assert_close(states[0, 0], expected[0, t])
     if t >= 3:  # where the second row begins
-      _close(states[1, 0], expected[1, t])
+      _assert_close(states[1, 0], expected[1, t])
     cache = types.Prefix(
       cache.key.at[:, :, now].set(new.key),
       cache.value.at[:, :, now].set(new.value),
@@ -188,4 +188,4 @@ def test_scan_and_remat_change_nothing(config, strong):
     (expected_new, expected_prefix, gradient),
     strict=True,
   ):
-    jax.tree.map(lambda a, b: _close(a, b, 1e-4), one, other_one)
+    jax.tree.map(lambda a, b: _assert_close(a, b, 1e-4), one, other_one)
