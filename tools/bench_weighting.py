@@ -24,7 +24,6 @@ import jax.numpy as jnp
 import numpy as np
 import workloads
 
-from jaxcurate.models import decoder
 from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.ops.flops import count_flops as count
 from jaxcurate.ops.flops import count_matmul_flops
@@ -216,18 +215,11 @@ def main(argv: Sequence[str] | None = None) -> None:
   add('--output', type=pathlib.Path, help='all seconds as JSON')
   flags = parser.parse_args(argv)
   print(benchmarking.device_line())
-  network = decoder.make_network(
-    decoder.DecoderConfig(
-      vocab_size=flags.vocab,
-      embed_dim=flags.width,
-      num_heads=max(1, flags.width // 64),
-      num_kv_heads=max(1, flags.width // 64),
-      head_dim=min(64, flags.width),
-      mlp_dim=flags.width * 11 // 4,
-      num_layers=flags.layers,
-      tied_head=True,
-      dtype='float32' if ON_CPU else 'bfloat16',
-    )
+  network = workloads.make_decoder(
+    flags.width,
+    flags.layers,
+    flags.vocab,
+    dtype='float32' if ON_CPU else 'bfloat16',
   )
   params = jax.jit(network.init)(jax.random.key(0))
   size = sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -17,8 +17,8 @@ import bench_weighting
 import benchmarking
 import jax
 import jax.numpy as jnp
+import workloads
 
-from jaxcurate.models import decoder
 from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.train import forward, gradient_bytes, state, step
 from jaxcurate.train.gradient_settings import GradientSettings
@@ -125,19 +125,12 @@ def main(argv: Sequence[str] | None = None) -> None:
   flags = parser.parse_args(argv)
   print(benchmarking.device_line())
   for recompute in (False, True):
-    network = decoder.make_network(
-      decoder.DecoderConfig(
-        vocab_size=flags.vocab,
-        embed_dim=flags.width,
-        num_heads=max(1, flags.width // 64),
-        num_kv_heads=max(1, flags.width // 64),
-        head_dim=min(64, flags.width),
-        mlp_dim=flags.width * 11 // 4,
-        num_layers=flags.layers,
-        tied_head=True,
-        scan_layers=recompute,
-        remat=recompute,
-      )
+    network = workloads.make_decoder(
+      flags.width,
+      flags.layers,
+      flags.vocab,
+      scan_layers=recompute,
+      remat=recompute,
     )
     for length in flags.lengths:
       found = report(network, flags.rows, length, flags.chunk_tokens)

@@ -9,7 +9,9 @@ import jax
 import numpy as np
 
 from jaxcurate.cli import gin_files
+from jaxcurate.models import decoder
 from jaxcurate.models.t5 import T5Config
+from jaxcurate.types import Network
 
 SMALL = 'models/t5_small.gin'  # T5 1.1 and Flan
 # Text lengths in tokens when no file is given: a log-normal whose median is
@@ -133,3 +135,30 @@ def lognormal_lengths(count: int, *, longest: int, seed: int = 0) -> list[int]:
   rng = np.random.default_rng(seed)
   lengths = rng.lognormal(np.log(MEDIAN_TOKENS), SIGMA, count)
   return np.clip(lengths, 8, longest).astype(int).tolist()
+
+
+def make_decoder(
+  width: int, layers: int, vocab: int, **settings: Any
+) -> Network:
+  """A decoder of Llama's shape, with heads of 64.
+
+  Args:
+    width: D.
+    layers: their number.
+    vocab: V.
+    **settings: more of `decoder.DecoderConfig`.
+  """
+  heads = max(1, width // 64)
+  return decoder.make_network(
+    decoder.DecoderConfig(
+      vocab_size=vocab,
+      embed_dim=width,
+      num_heads=heads,
+      num_kv_heads=heads,
+      head_dim=min(64, width),
+      mlp_dim=width * 11 // 4,
+      num_layers=layers,
+      tied_head=True,
+      **settings,
+    )
+  )
