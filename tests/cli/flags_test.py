@@ -3,8 +3,8 @@
 import gin
 import pytest
 
+from jaxcurate.cli import commands, gin_files
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files
 
 
 @pytest.fixture(autouse=True)
@@ -27,13 +27,13 @@ def test_given_flags_become_macros():
 
 
 def test_nothing_given_binds_nothing():
-  for command in flags_lib.COMMANDS:
+  for command in commands.COMMANDS:
     assert flags_lib.macro_lines(parse(command), command) == ''
 
 
 def test_every_flag_has_a_macro_in_its_run_file():
   folder = gin_files.configs_folder() / 'runs'
-  for command, (_, names) in flags_lib.COMMANDS.items():
+  for command, (_, names) in commands.COMMANDS.items():
     files = [command] + ['train_judge'] * (command == 'train')
     text = '\n'.join((folder / f'{file}.gin').read_text() for file in files)
     macros = {line.partition(' = ')[0] for line in text.splitlines()}

@@ -9,9 +9,8 @@ import threading
 import pytest
 
 import jaxcurate
-from jaxcurate.cli import flags as flags_lib
+from jaxcurate.cli import commands, sample
 from jaxcurate.cli import main as cli
-from jaxcurate.cli import sample
 
 COMMANDS = ['score', 'sample', 'mix', 'train', 'evaluate', 'report', 'demo']
 
@@ -21,7 +20,7 @@ def test_help_names_every_flag_an_example_and_the_exit_codes(run, name):
   result = run(name, '--help')
   assert result.code == 0
   assert result.err == ''
-  for flag in flags_lib.COMMANDS[name][1]:
+  for flag in commands.COMMANDS[name][1]:
     assert f'--{flag}' in result.out
   assert f'example:\n  jaxcurate {name}' in result.out
   assert '75' in result.out
