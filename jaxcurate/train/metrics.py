@@ -6,6 +6,7 @@ reads as that of an uninterrupted run, apart from the fields that tell time.
 
 from collections.abc import Iterator, Mapping
 import json
+import math
 import os
 import pathlib
 from typing import Any
@@ -44,12 +45,16 @@ class MetricsWriter:
     """Appends one line.
 
     Args:
-      line: 'step' and finite numbers.
+      line: 'step' and numbers; one that is not finite is written as null.
     """
+    line = {
+      name: value if math.isfinite(value) else None
+      for name, value in line.items()
+    }
     self._file.write(_encode(line))
     self._file.flush()
     for name, value in line.items():
-      if name != 'step':
+      if name != 'step' and value is not None:
         self._board.add_scalar(name, value, line['step'])
 
   def sync(self) -> None:

@@ -1,12 +1,16 @@
 """Trains identical models with different seeds side by side, in one program.
 
 Small models leave most of a device idle; a population of them shares each
-dispatch and compiles once. Each member has its own seed, data and log.
+dispatch and compiles once, and several devices share the members. Each member
+has its own seed, data and log; one whose losses are not finite leaves the
+others alone where `Plan.max_nonfinite` is None.
 """
 
 from collections.abc import Sequence
 import os
 import pathlib
+
+import jax
 
 from jaxcurate.train import adapters, driver, evaluation
 from jaxcurate.train.optimizers import Optimizer
@@ -32,6 +36,7 @@ def train_population(
   reference: Reference | None = None,
   frozen: adapters.Frozen | None = None,
   domains: Sequence[str] = (),
+  mesh: jax.sharding.Mesh | None = None,
   progress: bool = True,
 ) -> TrainState:
   """Trains one model per seed; goes on from the latest checkpoint in `output`.
@@ -54,13 +59,16 @@ def train_population(
     reference: frozen second model, where the weighting compares with one.
     frozen: train adapters of these parameters; `params` are then adapters.
     domains: names of the batches' 'document_domain' codes.
+    mesh: members go over its axis 'data', which must divide their number;
+      None for one device.
     progress: show a progress bar on stderr.
 
   Returns:
     The state after the last step; every leaf has a leading axis for members.
 
   Raises:
-    ValueError: seeds and batches differ in number, or seeds repeat.
+    ValueError: seeds and batches differ in number, seeds repeat, or the
+      devices cannot share the members equally.
     Interrupted: SIGTERM arrived; everything is saved.
     UserError: as `jaxcurate.train.loop.train`.
   """
@@ -82,6 +90,7 @@ def train_population(
     reference=reference,
     frozen=frozen,
     domains=domains,
+    mesh=mesh,
   )
   output = pathlib.Path(output)
   return driver.run(

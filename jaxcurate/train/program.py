@@ -1,8 +1,8 @@
 """Compiles the parts of a run, for one model or for a population of them.
 
-A population is the same step under vmap: every leaf of the state and of the
-batch has a leading axis for the members, and the anchors and the held-out text
-are shared.
+A population is the same step under vmap (see `jaxcurate.train.members`): every
+leaf of the state and of the batch has a leading axis for the members, and the
+anchors and the held-out text are shared.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import flops
-from jaxcurate.train import adapters, epochs, evaluation
+from jaxcurate.train import adapters, epochs, evaluation, members
 from jaxcurate.train.anchors import make_refresh_step, stack_anchors
 from jaxcurate.train.driver import Program
 from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
@@ -91,12 +91,22 @@ def make_program(
     reference: frozen second model, where the weighting compares with one.
     frozen: train adapters of these parameters; `params` are then adapters.
     domains: names of the batches' 'document_domain' codes.
-    mesh: axes 'data' and 'model', or None for one device.
+    mesh: axes 'data' and 'model', or None for one device; a population's
+      members go over 'data', each whole on its device.
 
   Raises:
     UserError: the weighting needs anchors and there are none.
+    ValueError: the members cannot be shared among the devices.
   """
-  lift = _vmap if population else _as_is
+  inside = None if population else mesh  # of one model's own functions
+  if population:
+    members.check(len(seeds), mesh)
+
+  def lift(
+    fn: Callable[..., Any], *same: bool, donate: bool = False
+  ) -> Callable[..., Any]:
+    return members.lift(fn, same, mesh, donate=donate) if population else fn
+
   shared = {
     'max_segments': settings.max_segments,
     'chunk_tokens': settings.chunk_tokens,
@@ -113,55 +123,65 @@ def make_program(
       accumulate=settings.accumulate,
       reference=reference and reference.network,
       example_gradients=settings.example_gradients,
-      mesh=mesh,
+      mesh=inside,
       **shared,
     )
 
   base, whole = None, network
   if frozen is not None:
-    frozen = adapters.place(network, frozen, mesh)
+    frozen = adapters.place(network, frozen, inside)
+    if population:
+      frozen = frozen._replace(params=members.put_shared(frozen.params, mesh))
     base = frozen.params
     network = adapters.bind(network, base, frozen.settings)
   step = adapters.around(make_step, whole, frozen, donate=True)
   second = reference and reference.params
+  if population:
+    second = members.put_shared(second, mesh)
   names = {
     'domains': domains,
     'anchor_domains': anchors.domains if anchors else (),
   }
   like = abstract_state(
-    network, optimizer, weighting, params=params, mesh=mesh, **names
+    network, optimizer, weighting, params=params, mesh=inside, **names
   )
   dropout_key = None
   if settings.dropout_seed is not None:
     dropout_key = jax.random.key(settings.dropout_seed)
 
-  def init() -> TrainState:
-    states = [
-      init_state(
-        network,
-        optimizer,
-        weighting,
-        seed=seed,
-        params=params,
-        mesh=mesh,
-        **names,
-      )
-      for seed in seeds
-    ]
-    if not population:
-      return states[0]
-    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *states)
+  def init_one() -> TrainState:
+    return init_state(
+      network,
+      optimizer,
+      weighting,
+      seed=seeds[0],
+      params=params,
+      mesh=mesh,
+      **names,
+    )
+
+  init, whole_like = init_one, like
+  if population:
+    init, whole_like = members.init(
+      network, optimizer, weighting, seeds, params, mesh, **names
+    )
 
   def put(rows: Sequence[Batch]) -> Batch:
-    if not population:
-      return place(rows[0], mesh)
-    return place(
-      {name: np.stack([row[name] for row in rows]) for name in rows[0]}, mesh
-    )
+    if population:
+      return members.put(rows, mesh)
+    return place(rows[0], mesh)
+
+  def put_shared(batch: Batch, leading: int = 0) -> Batch:
+    if population:
+      return members.put_shared(dict(batch), mesh)
+    return place_shared(batch, mesh, leading=leading)
 
   def step_flops(batch: Batch) -> float:
     if population:
-      batch = {name: rows[0] for name, rows in batch.items()}
+      batch = {
+        name: jax.ShapeDtypeStruct(rows.shape[1:], rows.dtype)
+        for name, rows in batch.items()
+      }
     return float(
       flops.count_flops(step, like, dict(batch), dropout_key, second, base)
     )
@@ -174,17 +194,18 @@ def make_program(
         whole,
         frozen,
       ),
-      (0, None, None),
+      False,
+      True,
+      True,
     )
-    members = len(seeds)
 
     def run_eval(params: Params) -> list[evaluation.EvalResult]:
       return evaluation.evaluate(
         lambda params, batch: eval_step(params, batch, base),
         params,
         eval_batches,
-        lambda batch: place_shared(batch, mesh),
-        members=members,
+        put_shared,
+        members=len(seeds),
       )
 
     evaluate = run_eval
@@ -195,14 +216,14 @@ def make_program(
       )
     refresh_step = adapters.around(
       lambda network: make_refresh_step(
-        network, weighting, reduction=settings.reduction, mesh=mesh, **shared
+        network, weighting, reduction=settings.reduction, mesh=inside, **shared
       ),
       whole,
       frozen,
     )
-    placed = place_shared(stack_anchors(anchors), mesh, leading=1)
+    placed = put_shared(stack_anchors(anchors), leading=1)
     refresh_flops = float(flops.count_flops(refresh_step, like, placed, base))
-    look = lift(refresh_step, (0, None, None))
+    look = lift(refresh_step, False, True, True)
 
     def run_refresh(state: TrainState) -> TrainState:
       return dataclasses.replace(
@@ -210,10 +231,10 @@ def make_program(
       )
 
     refresh = run_refresh
-  lifted_step = lift(step, (0, 0, None, None, None), donate=True)
+  lifted_step = lift(step, False, False, True, True, True, donate=True)
   return Program(
     init=init,
-    like=jax.eval_shape(init) if population else like,
+    like=whole_like,
     step=lambda state, batch: lifted_step(
       state, batch, dropout_key, second, base
     ),
@@ -259,18 +280,3 @@ def place_shared(
     )
     for name, rows in batch.items()
   }
-
-
-def _as_is(
-  fn: Callable[..., Any], axes: tuple, *, donate: bool = False
-) -> Callable[..., Any]:
-  del axes, donate  # already jitted, and donating where it should
-  return fn
-
-
-def _vmap(
-  fn: Callable[..., Any], axes: tuple, *, donate: bool = False
-) -> Callable[..., Any]:
-  return jax.jit(
-    jax.vmap(fn, in_axes=axes), donate_argnums=(0,) if donate else ()
-  )

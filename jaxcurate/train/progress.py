@@ -31,7 +31,8 @@ class Plan(NamedTuple):
     checkpoint_every: besides the last; None = only the last.
     max_checkpoints: checkpoints kept.
     max_nonfinite: losses and gradients that may be infinite or NaN before the
-      run stops; until then they count as 0.
+      run stops, None = any number; until then they count as 0, and the
+      logged steps say how many there were.
   """
 
   steps: int
@@ -39,7 +40,7 @@ class Plan(NamedTuple):
   eval_every: int | None = None
   checkpoint_every: int | None = 1000
   max_checkpoints: int = 3
-  max_nonfinite: int = 10
+  max_nonfinite: int | None = 10
 
   def is_last_or_every(self, step: int, every: int | None) -> bool:
     """Whether `step` is the last or a multiple of `every`."""
@@ -188,7 +189,7 @@ class StepLog:
 
   def _check_finite(self, step: int, metrics: Mapping[str, np.ndarray]) -> None:
     found = metrics['nonfinite']
-    if not found.any():
+    if self._plan.max_nonfinite is None or not found.any():
       return
     self._nonfinite += found
     if HASH_HALVES[0] in metrics:

@@ -62,7 +62,7 @@ def init_state(
     anchor_domains: names of the anchors' domain codes.
   """
   names = (tuple(domains), tuple(anchor_domains))
-  make = _maker(network, optimizer, weighting, names)
+  make = make_state(network, optimizer, weighting, names)
   # The key is an argument: as a constant it would be compiled in, and every
   # seed compile anew.
   arguments = jax.random.key(seed), params
@@ -94,7 +94,7 @@ def abstract_state(
     anchor_domains: as for `init_state`.
   """
   names = (tuple(domains), tuple(anchor_domains))
-  make = _maker(network, optimizer, weighting, names)
+  make = make_state(network, optimizer, weighting, names)
   shapes = jax.eval_shape(make, jax.random.key(0), params)
   if mesh is None:
     device = SingleDeviceSharding(jax.devices()[0])
@@ -108,12 +108,21 @@ def abstract_state(
   )
 
 
-def _maker(
+def make_state(
   network: Network,
   optimizer: Optimizer,
   weighting: Weighting,
   domains: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Callable[[jax.Array, Params | None], TrainState]:
+  """The traceable (key, parameters or None) -> state before step 1.
+
+  Args:
+    network: as for `init_state`.
+    optimizer: as for `init_state`.
+    weighting: as for `init_state`.
+    domains: names of the corpus's domain codes, and of the anchors'.
+  """
+
   def make(key: jax.Array, params: Params | None) -> TrainState:
     if params is None:
       params = network.init(key)

@@ -32,10 +32,11 @@ def test_a_broken_line_is_named(tmp_path):
     metrics.MetricsWriter(tmp_path, step=3)
 
 
-def test_numbers_that_are_not_finite_are_refused(tmp_path):
+def test_numbers_that_are_not_finite_are_null(tmp_path):
   writer = metrics.MetricsWriter(tmp_path, step=0)
-  with pytest.raises(ValueError, match='not JSON compliant'):
-    writer.write({'step': 1, 'loss': float('nan')})
+  writer.write({'step': 1, 'loss': float('nan'), 'norm': float('inf')})
+  [line] = metrics.read_metrics(tmp_path / metrics.NAME)
+  assert line == {'step': 1, 'loss': None, 'norm': None}
   writer.close()
 
 

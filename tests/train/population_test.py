@@ -3,6 +3,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from jaxcurate.models import mesh as meshes
 from jaxcurate.train import evaluation, loop, metrics, optimizers
 from jaxcurate.train.population import train_population
 from jaxcurate.train.program import StepSettings
@@ -10,7 +11,7 @@ from jaxcurate.train.progress import Plan
 from jaxcurate.types import AnchorSet
 from jaxcurate.weightings import adapt
 
-SEEDS = [3, 8]
+SEEDS = [3, 8, 1, 2, 4, 5, 6, 7]
 
 
 def settings(tiny, output, steps=7):
@@ -98,8 +99,65 @@ def test_a_resumed_population_repeats_an_uninterrupted_one(
     assert ends[1:] == expected  # step 4 was the last at first
 
 
+class Diverging:
+  """A member's stream whose losses are infinite from the third batch on."""
+
+  def __init__(self, stream):
+    self.stream = stream
+    self.state, self.restore = stream.state, stream.restore
+    self.epochs, self.document_id = stream.epochs, stream.document_id
+
+  def __next__(self):
+    batch = next(self.stream)
+    if self.stream.position < 3:
+      return batch
+    return batch | {'decoder_loss_weights': np.full((8, 8), np.inf, 'f4')}
+
+
+def test_members_over_devices_and_one_that_diverges(tiny, tmp_path, population):
+  members = streams(tiny)
+  members[-1] = Diverging(members[-1])
+  mesh = meshes.make_mesh('data=4,model=2')
+  for steps in (4, 7):
+    own = settings(tiny, tmp_path, steps)
+    own['plan'] = Plan(
+      steps, log_every=2, checkpoint_every=None, max_nonfinite=None
+    )
+    state = train_population(batches=members, seeds=SEEDS, mesh=mesh, **own)
+  for leaf in jax.tree.leaves(state):
+    assert leaf.sharding.shard_shape(leaf.shape)[0] == 2
+  folder, alone = population
+  jax.tree.map(
+    lambda a, b: np.testing.assert_allclose(
+      a[:-1], b[:-1], rtol=1e-4, atol=1e-5
+    ),
+    *jax.device_get((state, alone)),
+  )
+  for seed in SEEDS[:-1]:
+    lines, expected = (
+      {line['step']: line for line in read(run / f'seed{seed}')}
+      for run in (tmp_path, folder)
+    )
+    for name in expected[7].keys() - {*metrics.TIMING, 'flops'}:
+      np.testing.assert_allclose(
+        lines[7][name], expected[7][name], rtol=1e-4, atol=1e-6
+      )
+  lost = [line for line in read(tmp_path / 'seed7') if 'nonfinite' in line]
+  assert [line['step'] for line in lost if line['nonfinite']] == [4, 6, 7]
+
+
+def test_devices_must_share_the_members_equally(tiny, tmp_path):
+  with pytest.raises(ValueError, match=r'3 members for 8 devices .* of 8, or'):
+    train_population(
+      batches=streams(tiny)[:3],
+      seeds=SEEDS[:3],
+      mesh=meshes.make_mesh('data=8'),
+      **settings(tiny, tmp_path),
+    )
+
+
 def test_seeds_and_streams_must_match(tiny, tmp_path):
-  with pytest.raises(ValueError, match=r'2 iterators .* seeds \[3, 3\]'):
+  with pytest.raises(ValueError, match=r'8 iterators .* seeds \[3, 3\]'):
     train_population(
       batches=streams(tiny), seeds=[3, 3], **settings(tiny, tmp_path)
     )

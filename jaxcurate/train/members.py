@@ -1,0 +1,126 @@
+"""The members of a population: many models in one program, on many devices.
+
+Every leaf of their state and of their batch has a leading axis. On a mesh that
+axis goes over 'data', so that each device trains whole members and none waits
+for another; what all members share lies on every device.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+import numpy as np
+
+from jaxcurate.train.optimizers import Optimizer
+from jaxcurate.train.state import TrainState, make_state
+from jaxcurate.types import Batch, Network, Params, Weighting
+
+_MEMBERS, _SHARED = PartitionSpec('data'), PartitionSpec()
+
+
+def check(members: int, mesh: Mesh | None) -> None:
+  """Raises ValueError unless the devices can share the members equally."""
+  devices = 1 if mesh is None else mesh.shape['data']
+  if members % devices:
+    raise ValueError(
+      f"{members} members for {devices} devices of the axis 'data'; train a"
+      f' multiple of {devices}, or give a mesh of fewer devices'
+    )
+
+
+def lift(
+  fn: Callable[..., Any],
+  shared: Sequence[bool],
+  mesh: Mesh | None,
+  *,
+  donate: bool = False,
+) -> Callable[..., Any]:
+  """The jitted function of all members, from that of one.
+
+  Args:
+    fn: the function.
+    shared: of each argument, whether it is the same for all members.
+    mesh: axes 'data' and 'model', or None for one device.
+    donate: the first argument's buffers may be overwritten.
+  """
+  lifted = jax.vmap(fn, in_axes=tuple(None if one else 0 for one in shared))
+  if mesh is not None:
+    # No communication can come in, as it could if XLA chose the layouts.
+    lifted = jax.shard_map(
+      lifted,
+      mesh=mesh,
+      in_specs=tuple(_SHARED if one else _MEMBERS for one in shared),
+      out_specs=_MEMBERS,
+      check_vma=False,
+    )
+  return jax.jit(lifted, donate_argnums=(0,) if donate else ())
+
+
+def init(
+  network: Network,
+  optimizer: Optimizer,
+  weighting: Weighting,
+  seeds: Sequence[int],
+  params: Params | None,
+  mesh: Mesh | None,
+  *,
+  domains: Sequence[str],
+  anchor_domains: Sequence[str],
+) -> tuple[Callable[[], TrainState], TrainState]:
+  """How the state before step 1 is made, and its shapes and shardings.
+
+  Args:
+    network: of every member.
+    optimizer: of every member.
+    weighting: of every member.
+    seeds: of the members' parameters.
+    params: parameters of every member; None = from the seeds.
+    mesh: axes 'data' and 'model', or None for one device.
+    domains: names of the corpus's domain codes.
+    anchor_domains: names of the anchors' domain codes.
+  """
+  make = make_state(
+    network, optimizer, weighting, (tuple(domains), tuple(anchor_domains))
+  )
+  # An axis of its own also where all members begin with the same parameters.
+  every = jax.vmap(make, in_axes=(0, None))
+  keys = jnp.stack([jax.random.key(seed) for seed in seeds])
+  on = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  if mesh is not None:
+    on = NamedSharding(mesh, _MEMBERS)
+  shapes = jax.tree.map(
+    lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on),
+    jax.eval_shape(every, keys, params),
+  )
+  # One program for all: made one by one, each seed would compile anew.
+  return lambda: jax.jit(every, out_shardings=on)(keys, params), shapes
+
+
+def put(rows: Sequence[Batch], mesh: Mesh | None) -> Batch:
+  """The members' batches, one above the other, on the devices.
+
+  Args:
+    rows: one batch per member, all of one shape.
+    mesh: axes 'data' and 'model', or None for one device.
+  """
+  return _put(
+    {name: np.stack([row[name] for row in rows]) for name in rows[0]},
+    mesh,
+    _MEMBERS,
+  )
+
+
+def put_shared(tree: Any, mesh: Mesh | None) -> Any:
+  """What all members share, on every device.
+
+  Args:
+    tree: arrays.
+    mesh: axes 'data' and 'model', or None for one device.
+  """
+  return _put(tree, mesh, _SHARED)
+
+
+def _put(tree: Any, mesh: Mesh | None, spec: PartitionSpec) -> Any:
+  return jax.device_put(tree, mesh and NamedSharding(mesh, spec))
