@@ -65,19 +65,19 @@ def document_id(part: TokenPart, document: int | np.integer) -> str:
 
 
 def copy_of(
-  part: TokenPart, number: Int64[np.ndarray, ' n']
+  copies_end: Int64[np.ndarray, ' N'], number: Int64[np.ndarray, ' n']
 ) -> tuple[Int64[np.ndarray, ' n'], Int64[np.ndarray, ' n']]:
   """The documents behind places in the list with every copy written out.
 
   Args:
-    part: N documents.
-    number: [n] in [0, num_copies).
+    copies_end: [N] running sum of the copies of N documents.
+    number: [n] in [0, number of copies).
 
   Returns:
     (document [n], which of its copies [n], from 0).
   """
-  document = np.searchsorted(part.copies_end, number, side='right')
-  first = np.where(document > 0, part.copies_end[document - 1], 0)
+  document = np.searchsorted(copies_end, number, side='right')
+  first = np.where(document > 0, copies_end[document - 1], 0)
   return document, number - first
 
 

@@ -45,7 +45,7 @@ def test_by_hand(tmp_path):
 
 def test_copies_are_listed_one_after_the_other(tmp_path):
   part = _write(tmp_path / 'part', BLOCKS)
-  document, copy = token_part.copy_of(part, np.arange(6))
+  document, copy = token_part.copy_of(part.copies_end, np.arange(6))
   assert document.tolist() == [0, 1, 1, 1, 2, 2]
   assert copy.tolist() == [0, 0, 1, 2, 0, 1]
 
