@@ -70,7 +70,7 @@ def candidates_of(size=60, unit='-log density'):
   return Candidates(
     id=ids,
     id_hash=ids_lib.hash_ids(ids),
-    score=rng.normal(size=size).astype(np.float32),
+    score=-np.abs(rng.normal(size=size)).astype(np.float32),
     num_tokens=rng.integers(5, 50, size).astype(np.int32),
     domain=np.array([f'domain{i % 3}' for i in range(size)], object),
     unit=unit,
@@ -90,7 +90,7 @@ def rows_of(candidates, rows):
 
 @pytest.mark.parametrize('module', modules('samplers'), ids=short)
 def test_sampler(module):
-  pool = candidates_of()
+  pool = candidates_of(unit=getattr(module, 'UNIT', '-log density'))
   budget = parse_budget('18')
   first = module.sample(7, pool, budget)
   shuffled = rows_of(pool, np.random.default_rng(2).permutation(60))
@@ -110,7 +110,7 @@ def test_sampler(module):
 @pytest.mark.parametrize('module', modules('samplers'), ids=short)
 @pytest.mark.parametrize('budget', ['18', '500t'])
 def test_sampler_totals_are_unbiased(module, budget):
-  pool = candidates_of()
+  pool = candidates_of(unit=getattr(module, 'UNIT', '-log density'))
   amount = parse_budget(budget)
   if module.sample(0, pool, amount).design == 'deterministic':
     assert (module.sample(0, pool, amount).expected_count == 1).all()

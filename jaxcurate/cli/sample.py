@@ -32,6 +32,7 @@ _NEXT = {
   ' this command with one more --exclude={output}'
 }
 _WITH_LINE = ('threshold', 'uncertainty')  # methods that take --threshold
+_WITHOUT_BUDGET = ('threshold', 'pareto')  # methods that need no --budget
 
 
 def main(
@@ -93,7 +94,7 @@ def run(
     raise UserError('--mixture names its own score columns; drop --by')
   if mixture is None and domains is not None:
     raise UserError('--domains is for --mixture; drop it')
-  if budget is None and name != 'threshold':
+  if budget is None and name not in _WITHOUT_BUDGET:
     raise UserError(f'{name} needs a --budget, e.g. --budget=0.2')
   inputs = [inputs] if isinstance(inputs, str) else list(inputs)
   if not inputs:

@@ -9,6 +9,7 @@ from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
 from jaxcurate.samplers import (
   draw,
+  importance,
   inverse_propensity,
   quotas,
   threshold,
@@ -47,6 +48,7 @@ def _quotas(shares, rule):
 
 RANDOM = {
   'uniform': uniform.sample,
+  'importance': importance.sample,
   'inverse_propensity': inverse_propensity.sample,
   'quotas/proportional': _quotas('proportional', 'uniform'),
   'quotas/equal': _quotas('equal', 'inverse_propensity'),
@@ -153,6 +155,31 @@ def test_inverse_propensity_prefers_the_rare_of_two_clusters():
   )
   # 20 draws use up 5 of the 100 rare ones: 25.4 % of the first, 24.9 % of all.
   assert share == pytest.approx(0.25, abs=4 * np.sqrt(0.19 / (20 * trials)))
+
+
+def test_importance_draws_by_the_weights_and_flattens_them():
+  # The first of one draw is of weight w with probability w / sum w.
+  pool, trials = draw.take_rows(_pool(), np.arange(3)), 600
+  pool.score[:] = np.log([1.0, 2.0, 5.0])
+  for temperature, weight in ((1.0, [1, 2, 5]), (2.0, np.sqrt([1, 2, 5]))):
+    found = [
+      importance.sample(s, pool, _budget('1'), temperature=temperature).id[0]
+      for s in range(trials)
+    ]
+    share = np.array([found.count(i) for i in pool.id]) / trials
+    expected = np.array(weight) / np.sum(weight)
+    error = np.sqrt(expected * (1 - expected) / trials)
+    assert (np.abs(share - expected) < 4 * error).all()
+  with pytest.raises(ValueError, match=r'temperature is 0\.0, expected more'):
+    importance.sample(0, pool, _budget('1'), temperature=0.0)
+
+
+def test_log_weights_hundreds_of_nats_apart_are_drawn_in_order():
+  pool = _pool(50)
+  pool.score[:] = 1000.0 * np.arange(50)
+  got = importance.sample(0, pool, _budget('5'))
+  assert list(got.id) == [f'doc{i}' for i in range(49, 44, -1)]
+  np.testing.assert_array_equal(got.expected_count, 1.0)
 
 
 def test_inverse_propensity_refuses_other_scores():
