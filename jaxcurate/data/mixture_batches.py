@@ -1,0 +1,252 @@
+"""Batches of rows of several domains, each with a place of its own.
+
+The rows of a domain are the same sequence whatever the shares are and were: a
+share says how soon the next row of a domain comes, never which. So shares may
+change, and runs stop and go on with other batches or hosts, without a document
+lost or repeated. Whose row is next follows from `ops.fair_turns`, by tokens.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxtyping import Float32
+import numpy as np
+
+from jaxcurate.data import domain_streams
+from jaxcurate.data.batch_rows import BatchRows
+from jaxcurate.data.made_ahead import MadeAhead
+from jaxcurate.data.row_shape import RowSettings
+from jaxcurate.data.row_stream import Pick, Place, Windowing, tokens_of
+from jaxcurate.data.share_sources import ShareSource
+from jaxcurate.data.token_part import TokenPart
+from jaxcurate.io.errors import UserError
+from jaxcurate.ops import fair_turns
+from jaxcurate.types import Vocabulary
+
+
+class _Place(NamedTuple):
+  """Where all domains are, M of each; `batch` counts those made."""
+
+  batch: int
+  places: tuple[Place, ...]
+  tokens: tuple[int, ...]
+  credit: tuple[float, ...]
+  memory: Any
+
+
+class MixtureBatches:
+  """An iterator over batches, never ending; as `training.TrainingBatches`.
+
+  A class because it is an iterator with a place that can be saved.
+
+  Attributes:
+    left_out: why -> documents of the part that are in no domain of it.
+  """
+
+  left_out: Mapping[str, int]
+
+  def __init__(
+    self,
+    part: TokenPart,
+    domains: Sequence[str],
+    vocabulary: Vocabulary,
+    settings: RowSettings,
+    source: ShareSource,
+    *,
+    rows_per_batch: int,
+    seed: int,
+    windowing: Windowing = 'document',
+    columns: Mapping[str, Float32[np.ndarray, ' N']] | None = None,
+    shard: int = 0,
+    num_shards: int = 1,
+    block_documents: int = 1024,
+    prefetch: int = 2,
+  ):
+    """Starts at the first row of every domain.
+
+    Args:
+      part: documents to train on.
+      domains: names of its domain codes.
+      vocabulary: the one that tokenized them.
+      settings: of the rows, see `row_shape.row_settings`.
+      source: of the shares, of tokens.
+      rows_per_batch: over all shards.
+      seed: of order and masks.
+      windowing, columns, shard, num_shards, block_documents, prefetch: as of
+        `training.TrainingBatches`.
+
+    Raises:
+      UserError: a domain of the source has no document, or the settings clash.
+    """
+    self._rows = BatchRows(
+      part,
+      vocabulary,
+      settings,
+      rows_per_batch=rows_per_batch,
+      windowing=windowing,
+      columns=columns,
+      shard=shard,
+      num_shards=num_shards,
+    )
+    self._source = source
+    self._own = domain_streams.open_streams(
+      part,
+      domains,
+      source.domains,
+      settings,
+      eos_id=vocabulary.eos_id,
+      seed=seed,
+      windowing=windowing,
+      block_documents=block_documents,
+    )
+    self.left_out = self._own.left_out
+    count = len(source.domains)
+    self._next: dict[int, tuple[Place, Pick, int, Place]] = {}
+    self._others: dict[str, Any] = {}  # of domains that had shares before
+    self._history: list[list[Any]] = [[1, source.describe()]]
+    self._reported = (0,) * count
+    begin = _Place(
+      0, (Place(),) * count, (0,) * count, (0.0,) * count, source.begin(1)
+    )
+    self._ahead = MadeAhead(self._make, begin, prefetch=prefetch)
+
+  def __iter__(self) -> 'MixtureBatches':
+    return self
+
+  def __next__(self) -> dict[str, np.ndarray]:
+    return self._ahead.take()
+
+  def state(self) -> dict[str, Any]:
+    """Where the batch that `next` would return begins; JSON-able."""
+    now = self._ahead.place
+    own = {
+      name: {
+        **place._asdict(),
+        'tokens': tokens,
+        'credit': credit,
+        'reported': reported,
+        'data': stream.fingerprint(),
+      }
+      for name, stream, place, tokens, credit, reported in zip(
+        self._own.names,
+        self._own.streams,
+        now.places,
+        now.tokens,
+        now.credit,
+        self._reported,
+        strict=True,
+      )
+    }
+    return {
+      'batch': now.batch,
+      'domains': {**self._others, **own},
+      'shares': self._history,
+      'memory': now.memory,
+    }
+
+  def restore(self, state: Mapping[str, Any]) -> None:
+    """Goes to a place; under the same shares, batches are those of an
+    undisturbed run, under others every domain goes on where it was.
+
+    The batch size, the number of shards and the shares may differ from the run
+    that saved it. A domain without a share keeps its place.
+
+    Raises:
+      UserError: the state is of other data or settings.
+    """
+    there = state.get('domains')
+    if there is None:
+      raise UserError(
+        'the checkpoint was trained without a mixture; drop --mixture, or give'
+        ' another --output'
+      )
+    names = self._own.names
+    for name, stream in zip(names, self._own.streams, strict=True):
+      saved = there.get(name, {}).get('data')
+      if saved is not None and saved != stream.fingerprint():
+        raise UserError(
+          f'the checkpoint was trained on other data of domain {name}'
+          ' (documents, seed, lengths, noise or windowing differ); use the'
+          ' settings it was made with, or another output folder'
+        )
+    self._others = {n: own for n, own in there.items() if n not in names}
+    begin = {**Place()._asdict(), 'tokens': 0, 'credit': 0.0, 'reported': 0}
+    own = [{**begin, **there.get(name, {})} for name in names]
+    self._history = [list(entry) for entry in state['shares']]
+    memory = state['memory']
+    if self._history[-1][1] != self._source.describe():
+      self._history.append([state['batch'] + 1, self._source.describe()])
+      memory = self._source.begin(state['batch'] + 1)
+    self._reported = tuple(int(domain['reported']) for domain in own)
+    self._ahead.go_to(
+      _Place(
+        int(state['batch']),
+        tuple(Place.from_state(domain) for domain in own),
+        tuple(int(domain['tokens']) for domain in own),
+        tuple(float(domain['credit']) for domain in own),
+        memory,
+      )
+    )
+
+  def report(self) -> dict[str, float]:
+    """'mixture/NAME' -> its share of the tokens since the last report."""
+    now = self._ahead.place.tokens
+    new = np.subtract(now, self._reported)
+    self._reported = now
+    share = new / max(new.sum(), 1)
+    return {
+      f'mixture/{name}': float(value)
+      for name, value in zip(self._own.names, share, strict=True)
+    }
+
+  def rows_per_epoch(self) -> int:
+    """Rows of one pass over every domain."""
+    return sum(stream.rows_per_epoch() for stream in self._own.streams)
+
+  def epochs(self) -> int:
+    """How often as many tokens were read as one pass over all domains has."""
+    tokens = sum(self._ahead.place.tokens)
+    return tokens // max(1, sum(self._own.pass_tokens))
+
+  def document_id(self, id_hash: int) -> str | None:
+    """Id of the document with this hash, None where there is none."""
+    return self._rows.document_id(id_hash)
+
+  def close(self) -> None:
+    """Stops the background thread; batches made ahead are made again."""
+    self._ahead.close()
+
+  def _make(self, now: _Place) -> tuple[dict[str, np.ndarray], _Place]:
+    """The batch at a place, and the place after it."""
+    share_M, memory = self._source.share(now.batch + 1, now.memory)
+    credit_M = np.array(now.credit)
+    places, tokens = list(now.places), list(now.tokens)
+    picks: list[Pick] = []
+    while len(picks) < self._rows.number:
+      sizes = [
+        self._peek(domain, places[domain])[1] if share_M[domain] > 0 else 1
+        for domain in range(len(places))
+      ]
+      credit_M = fair_turns.settle(credit_M, share_M)
+      turn = fair_turns.next_turn(credit_M, np.array(sizes), share_M)
+      pick, size, places[turn] = self._peek(turn, places[turn])
+      picks.append(pick)
+      tokens[turn] += size
+      credit_M = credit_M + share_M * size
+      credit_M[turn] -= size
+    after = _Place(
+      now.batch + 1,
+      tuple(places),
+      tuple(tokens),
+      tuple(credit_M.tolist()),
+      memory,
+    )
+    return self._rows.fill(picks), after
+
+  def _peek(self, domain: int, place: Place) -> tuple[Pick, int, Place]:
+    """A domain's row at a place, its tokens, and the place after it."""
+    known = self._next.get(domain)
+    if known is None or known[0] != place:
+      [pick], after = self._own.streams[domain].take(place, 1)
+      known = self._next[domain] = (place, pick, tokens_of(pick), after)
+    return known[1:]
