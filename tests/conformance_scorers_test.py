@@ -84,10 +84,12 @@ def scorer_for(module, network, vocabulary, documents):
   """The scorer, given whatever else its `make` asks for by name."""
   offered = {
     'anchors': [d._replace(id=f'anchor-{d.id}') for d in documents[:4]],
+    'labelled': [d._replace(label=float(i)) for i, d in enumerate(documents)],
     'sample': documents[4:12],
     'reference': network,
     'head': head_of(network),
     'corpus': lambda count: count(documents),
+    'min_words': 1,  # of methods that leave out short texts
   }
   asked = inspect.signature(module.make).parameters
   offered |= SMALL if 'sample' in asked else {}

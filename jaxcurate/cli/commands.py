@@ -8,8 +8,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'score': (
     'Scores every document of a corpus with one or several methods.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'template', 'anchors',
-     'turns', 'exclude_anchors', 'reference', 'fitted', 'cascade', 'band',
-     'by', 'mesh', 'dtype', 'seed'),
+     'targets', 'turns', 'exclude_anchors', 'reference', 'fitted',
+     'cascade', 'band', 'by', 'mesh', 'dtype', 'seed'),
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',

@@ -77,8 +77,8 @@ FLAGS = {
     True,
   ),
   'targets': Flag(
-    'learn a judge from these: a score folder, or JSON Lines or Parquet with'
-    ' ids and labels (column --by)'
+    'learn a judge, or a method that reads labels of --anchors, from these: a'
+    ' score folder, or JSON Lines or Parquet with ids and labels (column --by)'
   ),
   'pairs': Flag(
     'learn a judge from these: JSON Lines or Parquet with id_a, id_b and the'

@@ -18,7 +18,7 @@ from jaxcurate.io.errors import UserError
 from jaxcurate.models import mesh as mesh_lib
 from jaxcurate.scoring import engine, fitting, overlap
 from jaxcurate.scoring import run as scoring
-from jaxcurate.types import Document, Scorer
+from jaxcurate.types import Scorer
 
 _POOR_AGREEMENT = 0.7  # Spearman; below it an estimate is mostly noise
 # Rows packed together: enough for full batches, few enough to commit often.
@@ -44,6 +44,7 @@ def run(
   vocabulary: str | None = None,
   template: Sequence[str] = (),
   anchors: Sequence[str] = (),
+  targets: str | None = None,
   reference: str | None = None,
   exclude_anchors: bool = False,
   fitted: str | None = None,
@@ -79,12 +80,13 @@ def run(
     vocabulary: spiece.model or 'bytes'; None for the model's own.
     template: prompt files for ask_llm, see `inputs.read_templates`.
     anchors: a small trusted corpus, for methods that learn from one.
+    targets: labels of anchors, by id: a file or a score folder.
     reference: a second model, for methods that compare two.
     exclude_anchors: leave documents out that are among the anchors.
     fitted: score folder whose anchors and fits are used again.
     cascade: score folder of a smaller judge: read only what it is unsure of.
     band: 'LOW,HIGH', what that is; see `scoring.cascade.plan`.
-    by: column of that folder; None for the same one, or the only one.
+    by: column of that folder, or of `targets`; None for the only one.
     audit: documents read anyway, to compare both judges.
     sample_documents: drawn from the corpus for methods that learn from it.
     seed: of what methods draw and fit.
@@ -132,13 +134,10 @@ def run(
   open_corpus = functools.partial(
     open_documents, inputs=inputs, task=task, task_module=task_module
   )
-  trusted: list[Document] = []
-  if anchors:
-    trusted = list(open_documents(inputs=anchors, task=None).rows())
-    if not trusted:
-      raise UserError(f'--anchors={", ".join(anchors)}: no document with text')
-  elif fitted is not None:
-    trusted = fitting.read_anchors(fitted)
+  trusted = score_methods.trusted(
+    functools.partial(open_documents, task=None),
+    score_methods.Trusted(anchors, targets, by, fitted, id_field),
+  )
   scorers = score_methods.make_scorers(
     methods,
     score_methods.Given(
@@ -156,8 +155,9 @@ def run(
   if len(columns) > 1:
     raise UserError(f'methods want several vector columns: {sorted(columns)}')
   corpus = open_corpus(vector_field=next(iter(columns), None))
+  used = by if cascade or not targets else None  # else --targets has used it
   plan = score_cascade.open_cascade(
-    cascade, band, by, scorers=scorers, audit=audit, seed=seed
+    cascade, band, used, scorers=scorers, audit=audit, seed=seed
   )
   on_cpu = jax.default_backend() == 'cpu'
   block_rows = block_rows or (_CPU_BLOCK if on_cpu else _ACCELERATOR_BLOCK)
@@ -273,6 +273,8 @@ def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
     + ''.join(f'; {n} without {name}' for name, n in without.items())
     + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
   )
+  for name, said in manifest['diagnostics'].get('fitted', {}).items():
+    score_methods.report(name, said)
   if 'cascade' in manifest['diagnostics']:
     score_cascade.report(manifest['diagnostics']['cascade'])
   found = manifest['diagnostics'].get('anchors', {})

@@ -1,12 +1,13 @@
 """Makes the scorers of a run: each gets what its `make` asks for by name.
 
 `network` and `vocabulary` are the model's. A parameter `anchors` stands for
---anchors, `reference` for the network of --reference, `sample` for documents
-drawn from the corpus itself, `corpus` for sums over all of it, `head` for the
+--anchors, `labelled` for those of them that --targets has labels of,
+`reference` for the network of --reference, `sample` for documents drawn from
+the corpus itself, `corpus` for sums over all of it, `head` for the
 one beside the model.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import hashlib
 import heapq
 import importlib
@@ -19,10 +20,12 @@ import numpy as np
 from jaxcurate.cli import gin_files
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
+from jaxcurate.data import targets as targets_lib
 from jaxcurate.io import hosts
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import heads
 from jaxcurate.ops import ids as ids_lib
+from jaxcurate.scoring import fitting
 from jaxcurate.types import Document, Scorer
 
 # Documents -> sums over them.
@@ -34,7 +37,7 @@ class Given(NamedTuple):
 
   Attributes:
     loaded: the model.
-    anchors: trusted documents, none when not given.
+    anchors: trusted documents, none when not given, perhaps with labels.
     reference: a second model, or None.
     sample: () -> documents drawn from the corpus.
     corpus: `count` -> what `count(documents)`, a dict of arrays, adds up to
@@ -48,6 +51,24 @@ class Given(NamedTuple):
   sample: Callable[[], list[Document]]
   corpus: Callable[[Count], dict[str, np.ndarray]]
   template: Sequence[str]
+
+
+class Trusted(NamedTuple):
+  """The flags that say what methods learn from.
+
+  Attributes:
+    anchors: files.
+    targets: file or score folder of labels of anchors, by id, or None.
+    by: its column; None for the usual one.
+    fitted: earlier score folder, whose anchors have their labels, or None.
+    id_field: column of the ids, of files.
+  """
+
+  anchors: Sequence[str]
+  targets: str | None = None
+  by: str | None = None
+  fitted: str | None = None
+  id_field: str = 'id'
 
 
 def make_scorers(
@@ -65,15 +86,17 @@ def make_scorers(
   """
   asked = {make: inspect.signature(make).parameters for make in methods}
   names = [make.__module__.rpartition('.')[2] for make in methods]
-  for value, parameter, flag in (
-    (given.template, 'template', '--template'),
-    (given.anchors, 'anchors', '--anchors'),
-    (given.reference, 'reference', '--reference'),
+  labelled = [a for a in given.anchors if a.label is not None]
+  for value, parameters, flag in (
+    (given.template, {'template'}, '--template'),
+    (given.anchors, {'anchors', 'labelled'}, '--anchors'),
+    (labelled, {'labelled'}, '--targets'),
+    (given.reference, {'reference'}, '--reference'),
   ):
-    if value and not any(parameter in p for p in asked.values()):
+    if value and not any(parameters & set(p) for p in asked.values()):
       raise UserError(
         f'{flag} is not for {", ".join(names)} but for'
-        f' {", ".join(_who_asks(parameter))}; drop it, or add such a --method'
+        f' {", ".join(_who_asks(parameters))}; drop it, or add such a --method'
       )
   scorers = []
   for make, name in zip(methods, names, strict=True):
@@ -91,8 +114,8 @@ def make_scorers(
   return scorers
 
 
-def _who_asks(parameter: str) -> list[str]:
-  """Names of the scorers whose `make` has the parameter."""
+def _who_asks(parameters: set[str]) -> list[str]:
+  """Names of the scorers whose `make` has any of the parameters."""
   modules = {
     name: importlib.import_module(f'jaxcurate.scorers.{name}')
     for name in gin_files.known_methods('scorers')
@@ -100,7 +123,7 @@ def _who_asks(parameter: str) -> list[str]:
   return [
     name
     for name, module in modules.items()
-    if parameter in inspect.signature(module.make).parameters
+    if parameters & set(inspect.signature(module.make).parameters)
   ]
 
 
@@ -111,13 +134,21 @@ def _arguments(name: str, asked: Any, given: Given) -> dict[str, Any]:
     templates = inputs_lib.read_templates(given.template)
     plain = templates.get('')
     own |= {'criteria': templates} if plain is None else {'template': plain}
-  if 'anchors' in asked:
+  if 'anchors' in asked or 'labelled' in asked:
     if not given.anchors:
       raise UserError(
         f'{name} learns from a small trusted corpus; give --anchors=FILES, or'
         ' --fitted=SCORES of an earlier run'
       )
+  if 'anchors' in asked:
     own['anchors'] = given.anchors
+  if 'labelled' in asked:
+    own['labelled'] = [a for a in given.anchors if a.label is not None]
+    if not own['labelled']:
+      raise UserError(
+        f'{name} learns labels; give --targets=FILE with an id and a label for'
+        ' documents of --anchors (column --by), or a score folder'
+      )
   if 'reference' in asked:
     if given.reference is None:
       raise UserError(f'{name} compares two models; give --reference=MODEL')
@@ -136,6 +167,47 @@ def _arguments(name: str, asked: Any, given: Given) -> dict[str, Any]:
   if 'head' in asked:
     own['head'] = heads.read(given.loaded.name)
   return own
+
+
+def trusted(
+  open_documents: Callable[..., readers.Corpus], which: Trusted
+) -> list[Document]:
+  """What methods learn from: --anchors, or those of an earlier run.
+
+  Args:
+    open_documents: opens files as `inputs`.
+    which: the flags.
+
+  Raises:
+    UserError: no anchor, or no anchor has a label.
+  """
+  if not which.anchors:
+    if which.targets is not None:
+      raise UserError('--targets has labels of --anchors; give these too')
+    return [] if which.fitted is None else fitting.read_anchors(which.fitted)
+  found = list(open_documents(inputs=which.anchors).rows())
+  if not found:
+    raise UserError(
+      f'--anchors={", ".join(which.anchors)}: no document with text'
+    )
+  if which.targets is None:
+    return found
+  read = targets_lib.read_targets(
+    which.targets,
+    () if which.by is None else (which.by,),
+    id_field=which.id_field,
+  )
+  label = dict(zip(read.id, read.value[:, 0].tolist(), strict=True))
+  label = {id_: own for id_, own in label.items() if np.isfinite(own)}
+  found = [a._replace(label=label.get(a.id)) for a in found]
+  known = {a.id for a in found if a.label is not None}
+  print(
+    f'{which.targets}: labels of {len(known):,} of {len(found):,} anchors;'
+    f' {len(label) - len(known):,} others are not among them'
+  )
+  if not known:
+    raise UserError(f'{which.targets}: has no label of any of --anchors')
+  return found
 
 
 def sample_documents(
@@ -165,6 +237,17 @@ def sample_documents(
   return [row for _, _, row in sorted(heap, reverse=True)]
 
 
+def report(column: str, said: Mapping[str, Any]) -> None:
+  """Prints what a method said of its fit: numbers in a line, then lists.
+
+  Args:
+    column: its first.
+    said: one of `diagnostics.fitted` of a manifest.
+  """
+  numbers = {k: v for k, v in said.items() if isinstance(v, int | float)}
+  print(f'{column}: ' + ', '.join(f'{k} {v:.4g}' for k, v in numbers.items()))
+
+
 def total(corpus: readers.Corpus, count: Count) -> dict[str, np.ndarray]:
   """Sums over all documents of a corpus; every host reads its share.
 
@@ -177,11 +260,14 @@ def total(corpus: readers.Corpus, count: Count) -> dict[str, np.ndarray]:
 
 
 def digest(documents: Sequence[Document]) -> str | None:
-  """Short hash of ids, texts and domains; None of none."""
+  """Short hash of ids, texts, domains and labels; None of none."""
   if not documents:
     return None
   made = hashlib.blake2b(digest_size=8)
   for document in documents:
-    for part in (document.id, document.text, document.domain or ''):
+    parts = [document.id, document.text, document.domain or '']
+    if document.label is not None:
+      parts.append(repr(document.label))
+    for part in parts:
       made.update(f'{len(part)}:{part}'.encode('utf-8', 'replace'))
   return made.hexdigest()

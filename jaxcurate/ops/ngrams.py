@@ -27,18 +27,17 @@ _PRIME = np.uint32(0x01000193)  # FNV-1a's, 32 bits
 _MIX = np.uint32(0x9E3779B1)  # odd, near 2^32 / golden ratio
 
 
-def buckets(tokens: Any, order: int) -> Any:
-  """Bucket of the n-gram that begins at each place of the last axis.
+def hashes(tokens: Any, order: int) -> Any:
+  """32 mixed bits of the n-gram that begins at each place of the last axis.
 
   Args:
-    tokens: [..., L] int array of NumPy or JAX.
+    tokens: [..., L] int array of NumPy or JAX; 32 bits count.
     order: n, >= 1.
 
   Returns:
-    [..., L] int32 in [0, NUM_BUCKETS); the last n - 1 wrap around and mean
-    nothing.
+    [..., L] uint32; the last n - 1 wrap around and mean nothing.
 
-  >>> found = buckets(np.array([5, 6, 5, 6]), 2)
+  >>> found = hashes(np.array([5, 6, 5, 6]), 2)
   >>> bool(found[0] == found[2]), bool(found[0] == found[1])
   (True, False)
   """
@@ -48,7 +47,21 @@ def buckets(tokens: Any, order: int) -> Any:
   for place in range(order):
     hashed = (hashed ^ xp.roll(ids, -place, axis=-1)) * _PRIME
     hashed = hashed ^ (hashed >> np.uint32(15))
-  return ((hashed * _MIX) >> np.uint32(32 - _BITS)).astype(xp.int32)
+  return hashed * _MIX
+
+
+def buckets(tokens: Any, order: int) -> Any:
+  """Bucket of the n-gram that begins at each place of the last axis.
+
+  Args:
+    tokens: [..., L] int array of NumPy or JAX.
+    order: n, >= 1.
+
+  Returns:
+    [..., L] int32 in [0, NUM_BUCKETS); the last n - 1 mean nothing.
+  """
+  xp = jnp if isinstance(tokens, jnp.ndarray) else np
+  return (hashes(tokens, order) >> np.uint32(32 - _BITS)).astype(xp.int32)
 
 
 def matrix(

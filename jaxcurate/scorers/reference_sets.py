@@ -43,7 +43,47 @@ def examples_by_domain(
   """
   return {
     name: _windows(documents, text, vocabulary, name)
-    for name, documents in _by_domain(anchors, by_domain, reserved).items()
+    for name, documents in documents_by_domain(
+      anchors, by_domain, reserved
+    ).items()
+  }
+
+
+def documents_by_domain(
+  anchors: Sequence[Document], by_domain: bool, reserved: Sequence[str] = ()
+) -> dict[str | None, list[Document]]:
+  """The reference documents by domain.
+
+  Args:
+    anchors: the reference documents.
+    by_domain: split them where they name several domains.
+    reserved: names that no domain may have.
+
+  Returns:
+    Domain -> documents, domains in alphabetical order; None -> all of them
+    where they are not split.
+
+  Raises:
+    ValueError: some documents name a domain and some none, or a domain has
+      the name of another column.
+  """
+  names = {document.domain for document in anchors}
+  if not by_domain or len(names) < 2:
+    return {None: list(anchors)}
+  if None in names:
+    missing = sum(document.domain is None for document in anchors)
+    raise ValueError(
+      f'{missing} of {len(anchors)} reference documents name no domain; give'
+      ' each one, or set by_domain to False'
+    )
+  if taken := names & set(reserved):
+    raise ValueError(
+      f'the reference domain {taken.pop()!r} has the name of a column;'
+      ' rename it'
+    )
+  return {
+    name: [document for document in anchors if document.domain == name]
+    for name in sorted(name for name in names if name is not None)
   }
 
 
@@ -76,35 +116,6 @@ def digest(references: Mapping[str | None, Windows]) -> str:
       for window in windows:
         made.update(window['decoder_targets'].tobytes())
   return made.hexdigest()
-
-
-def _by_domain(
-  anchors: Sequence[Document], by_domain: bool, reserved: Sequence[str]
-) -> dict[str | None, list[Document]]:
-  """Documents by domain; None names the only part.
-
-  Raises:
-    ValueError: some documents name a domain and some none, or a domain has
-      the name of another column.
-  """
-  names = {document.domain for document in anchors}
-  if not by_domain or len(names) < 2:
-    return {None: list(anchors)}
-  if None in names:
-    missing = sum(document.domain is None for document in anchors)
-    raise ValueError(
-      f'{missing} of {len(anchors)} reference documents name no domain; give'
-      ' each one, or set by_domain to False'
-    )
-  if taken := names & set(reserved):
-    raise ValueError(
-      f'the reference domain {taken.pop()!r} has the name of a column;'
-      ' rename it'
-    )
-  return {
-    name: [document for document in anchors if document.domain == name]
-    for name in sorted(name for name in names if name is not None)
-  }
 
 
 def _windows(

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import json
 import pathlib
+from typing import Any
 
 from etils import epath
 from flax import traverse_util
@@ -26,6 +27,7 @@ from jaxcurate.types import Document, Features, FitTools, Params, Scorer
 
 FOLDER = 'fitted'
 _ANCHORS = 'anchors.jsonl'
+_REPORT = 'report'
 
 
 def pass_params(
@@ -80,7 +82,27 @@ def pass_params(
         fitted = jax.device_get(scorer.fit(params, tools))
       if jax.process_index() == 0:
         write(own, fitted, of)
+      fitted.pop(_REPORT, None)
       found[name] = (params, jax.device_put(fitted, everywhere))
+  return found
+
+
+def reports(
+  output: epath.PathLike, scorers: Sequence[Scorer]
+) -> dict[str, dict[str, Any]]:
+  """First column -> what the method said of its fit, those that said any.
+
+  Args:
+    output: folder of the table, after `pass_params`.
+    scorers: methods.
+  """
+  found = {}
+  for scorer in scorers:
+    if scorer.fit is not None:
+      column = next(iter(scorer.columns))
+      with safetensors.safe_open(str(_path(output, column)), 'numpy') as file:
+        report = json.loads((file.metadata() or {}).get(_REPORT, '{}'))
+      found |= {column: report} if report else {}
   return found
 
 
@@ -119,16 +141,20 @@ def write(path: epath.Path, fitted: Params, of: Mapping[str, str]) -> None:
 
   Args:
     path: file to write.
-    fitted: arrays in dicts.
+    fitted: arrays in dicts, and perhaps a report, see `types.Scorer`.
     of: what it belongs to, kept in the file's header.
   """
+  arrays = {name: leaf for name, leaf in fitted.items() if name != _REPORT}
   tensors = {
     name: np.array(array, order='C')  # ascontiguousarray would add an axis
-    for name, array in traverse_util.flatten_dict(fitted, sep='/').items()
+    for name, array in traverse_util.flatten_dict(arrays, sep='/').items()
   }
+  header = dict(of)
+  if _REPORT in fitted:
+    header[_REPORT] = json.dumps(fitted[_REPORT])
   atomic.write_with(
     path,
-    lambda file: safetensors_numpy.save_file(tensors, file, metadata=dict(of)),
+    lambda file: safetensors_numpy.save_file(tensors, file, metadata=header),
   )
 
 
@@ -154,14 +180,22 @@ def read(path: epath.Path, of: Mapping[str, str]) -> Params | None:
         f'{path}: was fitted with {what} ({name} {kept.get(name)} there,'
         f' {of[name]} now); use the same, or fit again without --fitted'
       )
-  return traverse_util.unflatten_dict(tensors, sep='/')
+  report = json.loads(kept.get(_REPORT, '{}'))
+  found = traverse_util.unflatten_dict(tensors, sep='/')
+  return {**found, _REPORT: report} if report else found
 
 
 def write_anchors(output: epath.PathLike, anchors: Sequence[Document]) -> None:
   """Keeps the anchors beside the fits, so that `--fitted` needs no more."""
   lines = [
     json.dumps(
-      {'id': a.id, 'text': a.text, 'domain': a.domain, 'turns': a.turns}
+      {
+        'id': a.id,
+        'text': a.text,
+        'domain': a.domain,
+        'turns': a.turns,
+        'label': a.label,
+      }
     )
     for a in anchors
   ]
@@ -189,6 +223,7 @@ def read_anchors(folder: str) -> list[Document]:
       row['text'],
       row['domain'],
       turns=row['turns'] and tuple(map(tuple, row['turns'])),
+      label=row.get('label'),
     )
     for row in rows
   ]

@@ -152,6 +152,8 @@ def score(
     _refuse_duplicates(output, parts)
     if anchors:
       diagnostics['anchors'] = chunks.total([part.anchors for part in parts])
+    if said := fitting.reports(output, scorers):
+      diagnostics['fitted'] = said
     diagnostics['without_score'] = _without_score(output, parts, units)
     found = excerpts.extremes(output, parts, units)
     excerpts.write_excerpts(corpus, found, output, block_rows)

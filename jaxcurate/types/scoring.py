@@ -20,6 +20,8 @@ class Document(NamedTuple):
     turns: (role, content) of each turn where the row is a conversation or an
       instruction with its answer; roles are 'system', 'user', 'assistant'.
       `text` is then their contents, one after the other.
+    label: what people or a large model say of it, for methods that learn from
+      labelled documents.
   """
 
   id: str
@@ -27,6 +29,7 @@ class Document(NamedTuple):
   domain: str | None
   vector: np.ndarray | None = None
   turns: tuple[tuple[str, str], ...] | None = None
+  label: float | None = None
 
 
 class Features(NamedTuple):
@@ -123,7 +126,8 @@ class Scorer(NamedTuple):
     summary: for scorers that first summarise the corpus.
     fit: (network params, FitTools) -> what the method learns from its anchors
       before it scores, a pytree of arrays in dicts; kept in the output folder
-      as safetensors.
+      as safetensors. An entry 'report', of numbers and texts as JSON has
+      them, goes to the manifest instead of the pass.
     second: whether the pass also takes a second network's params.
   """
 

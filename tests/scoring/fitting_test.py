@@ -62,6 +62,7 @@ def test_anchors_read_back(tmp_path):
   anchors = [
     Document('a', 'text é\n', 'news'),
     Document('b', 'q\n\na', None, turns=(('user', 'q'), ('assistant', 'a'))),
+    Document('c', 'c', None, label=2.5),
   ]
   fitting.write_anchors(tmp_path, anchors)
   assert fitting.read_anchors(str(tmp_path)) == anchors
@@ -70,11 +71,11 @@ def test_anchors_read_back(tmp_path):
 
 
 def test_a_fit_runs_once_and_is_handed_to_the_pass(toy, tmp_path):
-  calls = []
+  calls, said = [], {'error': 0.5, 'names': ['é', 'b']}
 
   def fit(params, tools):
     calls.append(tools)
-    return {'shift': params['scale'] + 1}
+    return {'shift': params['scale'] + 1, 'report': said}
 
   scorer = toy.mean()._replace(fit=fit)
   settings = {
@@ -87,7 +88,7 @@ def test_a_fit_runs_once_and_is_handed_to_the_pass(toy, tmp_path):
       [scorer], toy.params, **settings
     ).values()
     assert params is toy.params and float(fitted['shift']) == 1.5
-    assert len(fitted['shift'].devices()) == 2
+    assert len(fitted['shift'].devices()) == 2 and len(fitted) == 1
   assert len(calls) == 1
   found = fitting.pass_params(
     [scorer],
@@ -96,6 +97,9 @@ def test_a_fit_runs_once_and_is_handed_to_the_pass(toy, tmp_path):
     reuse=tmp_path / 'out',
   )
   assert len(calls) == 1 and found
+  for folder in ('out', 'new'):
+    reports = fitting.reports(tmp_path / folder, [scorer, toy.mean('b')])
+    assert reports == {'mean': said}
   with pytest.raises(UserError, match=r'mean\.safetensors: does not exist'):
     fitting.pass_params(
       [scorer],
