@@ -22,8 +22,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'train': (
     'Trains a model on a corpus, weighting every example.',
-    (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'anchors',
-     'reference', 'scores', 'targets', 'pairs', 'by', 'steps',
+    (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'mixture',
+     'anchors', 'reference', 'scores', 'targets', 'pairs', 'by', 'steps',
      'schedule_steps', 'eval_input', 'turns', 'mesh', 'dtype', 'seed'),
   ),
   'evaluate': (

@@ -68,7 +68,10 @@ FLAGS = {
     ' looks; of lamdas the ratio (default 1)',
     float,
   ),
-  'mixture': Flag('follow this instead of --method: what `mix` wrote'),
+  'mixture': Flag(
+    'what `mix` wrote: followed instead of --method, or the shares of domains'
+    ' to train on'
+  ),
   'domains': Flag('file or score folder of domains by id (default: --input)'),
   'exclude': Flag(
     'leave out ids of a folder that `jaxcurate sample` wrote, or of labelled'

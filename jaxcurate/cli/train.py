@@ -12,12 +12,12 @@ from jaxcurate.cli import (
   gin_files,
   train_finish,
   train_judge,
+  train_mixture,
   train_needs,
   train_parts,
 )
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import row_shape, spoken_rows, token_cache
-from jaxcurate.data import training as training_data
+from jaxcurate.data import row_shape, token_cache
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import hosts, tables
 from jaxcurate.io import manifest as manifests
@@ -59,6 +59,7 @@ def run(
   model: str | None = None,
   vocabulary: str | None = None,
   selection: str | None = None,
+  mixture: train_mixture.MixtureSettings = train_mixture.AS_IT_IS,
   anchors: Sequence[str] = (),
   reference: str | None = None,
   scores: Sequence[str] = (),
@@ -112,6 +113,7 @@ def run(
     vocabulary: spiece.model or 'bytes'; None is the checkpoint's own, or the
       shipped judge's.
     selection: folder of a Selection; None trains on everything.
+    mixture: shares of domains, which may change from one run to the next.
     anchors: a small trusted corpus, for weightings that look at one.
     reference: a second model, for weightings that compare with one.
     scores, by: score folders and the column, for weightings that read one.
@@ -167,6 +169,7 @@ def run(
   )
   corpus = open_documents(inputs=inputs, task=task)
   fields = list(corpus.fields)
+  shares = train_mixture.read(mixture, selection)
   lengths = (rows_per_batch, encoder_length, decoder_length)
   settings = {
     'weighting': name,
@@ -184,6 +187,7 @@ def run(
       list(example_gradients),
     ],
     'selection': selection,
+    'mixture': None if shares is None else 'shares',
     'anchors': list(anchors),
     'refresh_epochs': refresh_epochs,
     'reference': reference,
@@ -208,13 +212,7 @@ def run(
     spoken=turns,
     decoder_length=decoder_length,
   )
-  spell = None
-  if turns:
-    spell = spoken_rows.make_spell(
-      words,
-      causal=start.network.encode is None,
-      skip_refused=on_bad_row == 'skip',
-    )
+  spell = train_parts.spell_of(turns, words, start.network, on_bad_row)
   tokens = train_parts.cache_folder(output)
   cache = hosts.first_then_others(
     'tokenized',
@@ -242,16 +240,15 @@ def run(
     tokens, spell,
   )  # fmt: skip
   train_needs.warn_shared(anchor_set, tokens, cache.train)
-  batches = training_data.TrainingBatches(
-    cache.train,
+  batches = train_mixture.make_batches(
+    shares,
+    cache,
     words,
     rows,
     rows_per_batch=rows_per_batch,
     seed=seed,
-    windowing=windowing,  # type: ignore[arg-type]
+    windowing=windowing,
     columns=train_needs.columns_of(column, cache.train),
-    shard=jax.process_index(),
-    num_shards=jax.process_count(),
   )
   weighting = train_needs.refresh_by_epochs(
     weighting, name, refresh_epochs, batches, rows_per_batch
@@ -294,5 +291,5 @@ def run(
   if jax.process_index() == 0:
     train_finish.finish(
       output, state.params, frozen, start, settings, steps, cache, command,
-      started,
+      started, batches,
     )  # fmt: skip

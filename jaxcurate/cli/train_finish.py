@@ -10,8 +10,10 @@ from typing import Any
 from etils import epath
 import jax
 
-from jaxcurate.cli import gin_files
+from jaxcurate.cli import gin_files, train_mixture
 from jaxcurate.data import token_cache, token_part
+from jaxcurate.data.mixture_batches import MixtureBatches
+from jaxcurate.data.training import TrainingBatches
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.models import load, lora
@@ -29,6 +31,7 @@ def finish(
   cache: token_cache.TokenCache,
   command: Sequence[str],
   started: float,
+  batches: TrainingBatches | MixtureBatches,
 ) -> None:
   """Exports the model, writes config and manifest, prints what comes next.
 
@@ -42,6 +45,7 @@ def finish(
     cache: what was trained on.
     command: argv.
     started: `time.monotonic` then.
+    batches: after the last step.
   """
   folder = epath.Path(output)
   if frozen is not None:
@@ -77,13 +81,16 @@ def finish(
       'inputs': settings['files'],
       'steps': steps,
       'num_rows': token_part.num_documents(cache.train),
-      'skipped': dict(cache.skipped),
+      'skipped': {**cache.skipped, **train_mixture.left_out(batches)},
       'cost': {
         'flops': last['flops'],
         'seconds': time.monotonic() - started,
         'device': f'{devices[0].device_kind} x{len(devices)}',
       },
-      'diagnostics': {'eval/loss': held_out[-1] if held_out else None},
+      'diagnostics': {
+        'eval/loss': held_out[-1] if held_out else None,
+        **train_mixture.outcome(batches),
+      },
     },
   )
   print(

@@ -20,6 +20,7 @@ from jaxcurate.data import (
   token_cache,
   token_part,
 )
+from jaxcurate.data.mixture_batches import MixtureBatches
 from jaxcurate.data.token_builder import Spell
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.data.training import TrainingBatches
@@ -225,7 +226,7 @@ def refresh_by_epochs(
   weighting: Weighting,
   name: str,
   epochs: int | float | None,
-  batches: TrainingBatches,
+  batches: TrainingBatches | MixtureBatches,
   rows_per_batch: int,
 ) -> Weighting:
   """The weighting, looking at its anchors every so many epochs.

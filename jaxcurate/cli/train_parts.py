@@ -10,11 +10,12 @@ import numpy as np
 
 from jaxcurate.data import row_shape, spoken_rows, token_cache, token_part
 from jaxcurate.data import vocabulary as vocabularies
+from jaxcurate.data.token_builder import Spell
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
 from jaxcurate.train import adapters, gradient_bytes, optimizers
 from jaxcurate.train.gradient_settings import GradientSettings
-from jaxcurate.types import Params, Weighting
+from jaxcurate.types import Network, Params, Vocabulary, Weighting
 
 _CHOICES = {
   'windowing': ('document', 'concat'),
@@ -99,6 +100,19 @@ def frozen_base(
   except ValueError as error:
     raise UserError(f'lora: {error}') from error
   return adapters.Frozen(start.params, lora)
+
+
+def spell_of(
+  turns: bool, words: Vocabulary, network: Network, on_bad_row: str
+) -> Spell | None:
+  """How conversations become tokens; None where rows are plain text."""
+  if not turns:
+    return None
+  return spoken_rows.make_spell(
+    words,
+    causal=network.encode is None,
+    skip_refused=on_bad_row == 'skip',
+  )
 
 
 def announce(

@@ -63,7 +63,7 @@ def open_streams(
   }
   lacking = [name for name in names if not len(documents.get(name, ()))]
   if lacking:
-    known = [name for name in domains if len(documents[name])]
+    known = sorted(name for name in domains if len(documents[name]))
     raise UserError(
       f'no document to train on in domain {", ".join(lacking)} of the mixture;'
       f' the mixture names {", ".join(names)}, the corpus has documents in'

@@ -140,7 +140,7 @@ class MixtureBatches:
     return {
       'batch': now.batch,
       'domains': {**self._others, **own},
-      'shares': self._history,
+      'shares': self.history(),
       'memory': now.memory,
     }
 
@@ -197,6 +197,22 @@ class MixtureBatches:
     return {
       f'mixture/{name}': float(value)
       for name, value in zip(self._own.names, share, strict=True)
+    }
+
+  def history(self) -> list[list[Any]]:
+    """[first batch, what the source says] for every source there was."""
+    return [list(entry) for entry in self._history]
+
+  def read(self) -> dict[str, dict[str, Any]]:
+    """Domain -> tokens read so far, and passes over its documents."""
+    return {
+      name: {'tokens': tokens, 'passes': round(tokens / whole, 4)}
+      for name, tokens, whole in zip(
+        self._own.names,
+        self._ahead.place.tokens,
+        self._own.pass_tokens,
+        strict=True,
+      )
     }
 
   def rows_per_epoch(self) -> int:

@@ -15,6 +15,7 @@ import threading
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 import tqdm
 
 from jaxcurate.io.errors import Interrupted, UserError
@@ -46,6 +47,15 @@ class Batches(Protocol):
 
   def epochs(self) -> int:
     """Whole passes over the data, up to the last batch that was returned."""
+    ...
+
+
+@runtime_checkable
+class Reporting(Protocol):
+  """Batches that have numbers for the log."""
+
+  def report(self) -> dict[str, float]:
+    """Numbers by name, of the batches since the last report."""
     ...
 
 
@@ -170,6 +180,8 @@ def run(
         state = program.refresh(state)
         flops += program.refresh_flops
       state, metrics = program.step(state, batch)
+      if plan.is_logged(step):
+        metrics = {**metrics, **_reports(batches)}
       last = step == plan.steps
       line = epoch_log and epoch_log.line(state, step, last=last)
       log.add(step, metrics, flops, line)
@@ -214,6 +226,18 @@ def _next(iterator: Batches, step: int) -> Batch:
       f'the training data end before step {step}; give fewer --steps or more'
       ' --input'
     ) from None
+
+
+def _reports(batches: Sequence[Batches]) -> dict[str, np.ndarray]:
+  """[members] of what each iterator reports, 0 where one has no such number."""
+  said = [
+    iterator.report() if isinstance(iterator, Reporting) else {}
+    for iterator in batches
+  ]
+  names = dict.fromkeys(name for own in said for name in own)
+  return {
+    name: np.array([own.get(name, 0.0) for own in said]) for name in names
+  }
 
 
 @contextlib.contextmanager

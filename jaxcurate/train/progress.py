@@ -42,6 +42,10 @@ class Plan(NamedTuple):
   max_checkpoints: int = 3
   max_nonfinite: int | None = 10
 
+  def is_logged(self, step: int) -> bool:
+    """Whether the log has a line for `step`."""
+    return step == 1 or self.is_last_or_every(step, self.log_every)
+
   def is_last_or_every(self, step: int, every: int | None) -> bool:
     """Whether `step` is the last or a multiple of `every`."""
     return step == self.steps or bool(every and step % every == 0)
@@ -137,7 +141,7 @@ class StepLog:
     )
     self._clock = now
     self._bar.update()
-    if step == 1 or self._plan.is_last_or_every(step, self._plan.log_every):
+    if self._plan.is_logged(step):
       self._write(step, metrics)
     if then is not None:
       then()
