@@ -2,7 +2,9 @@
 
 Every leaf of their state and of their batch has a leading axis. On a mesh that
 axis goes over 'data', so that each device trains whole members and none waits
-for another; what all members share lies on every device.
+for another; what all members share lies on every device. A device's members
+are one batch of products (vmap); on a CPU, which one member keeps busy, they
+take turns within the program.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,6 +38,7 @@ def lift(
   mesh: Mesh | None,
   *,
   donate: bool = False,
+  take_turns: bool | None = None,
 ) -> Callable[..., Any]:
   """The jitted function of all members, from that of one.
 
@@ -44,8 +47,13 @@ def lift(
     shared: of each argument, whether it is the same for all members.
     mesh: axes 'data' and 'model', or None for one device.
     donate: the first argument's buffers may be overwritten.
+    take_turns: loop over a device's members; None = on a CPU.
   """
+  if take_turns is None:
+    take_turns = jax.default_backend() == 'cpu'
   lifted = jax.vmap(fn, in_axes=tuple(None if one else 0 for one in shared))
+  if take_turns:
+    lifted = _loop(fn, shared)
   if mesh is not None:
     # No communication can come in, as it could if XLA chose the layouts.
     lifted = jax.shard_map(
@@ -56,6 +64,25 @@ def lift(
       check_vma=False,
     )
   return jax.jit(lifted, donate_argnums=(0,) if donate else ())
+
+
+def _loop(fn: Callable[..., Any], shared: Sequence[bool]) -> Callable[..., Any]:
+  """As vmap, member by member."""
+
+  def looped(*arguments: Any) -> Any:
+    def call(own: tuple) -> Any:
+      rest = iter(own)
+      return fn(
+        *(
+          argument if one else next(rest)
+          for argument, one in zip(arguments, shared, strict=True)
+        )
+      )
+
+    each = [a for a, one in zip(arguments, shared, strict=True) if not one]
+    return jax.lax.map(call, tuple(each))
+
+  return looped
 
 
 def init(
@@ -84,8 +111,8 @@ def init(
   make = make_state(
     network, optimizer, weighting, (tuple(domains), tuple(anchor_domains))
   )
-  # An axis of its own also where all members begin with the same parameters.
-  every = jax.vmap(make, in_axes=(0, None))
+  # One program for all: made one by one, each seed would compile anew.
+  every = lift(make, [False, True], mesh)
   keys = jnp.stack([jax.random.key(seed) for seed in seeds])
   on = jax.sharding.SingleDeviceSharding(jax.devices()[0])
   if mesh is not None:
@@ -94,8 +121,7 @@ def init(
     lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=on),
     jax.eval_shape(every, keys, params),
   )
-  # One program for all: made one by one, each seed would compile anew.
-  return lambda: jax.jit(every, out_shardings=on)(keys, params), shapes
+  return lambda: every(keys, put_shared(params, mesh)), shapes
 
 
 def put(rows: Sequence[Batch], mesh: Mesh | None) -> Batch:
