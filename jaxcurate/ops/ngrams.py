@@ -92,16 +92,17 @@ def matrix(
 
 def _counts(texts: Sequence[np.ndarray], order: int) -> scipy.sparse.csr_matrix:
   """[N, NUM_BUCKETS] how often the n-grams of one order occur."""
-  rows, columns = [], []
-  for row, text in enumerate(texts):
-    found = buckets(np.asarray(text), order)[: max(0, len(text) - order + 1)]
-    rows.append(np.full(len(found), row))
-    columns.append(found)
-  column = np.concatenate([*columns, np.zeros(0, np.int32)])
-  row = np.concatenate([*rows, np.zeros(0, np.int64)])
-  return scipy.sparse.csr_matrix(
-    (np.ones(len(row)), (row, column)), (len(texts), NUM_BUCKETS)
+  length = np.array([len(text) for text in texts], np.int64)
+  flat = np.concatenate([*texts, np.zeros(0, np.int32)])
+  end = np.repeat(np.cumsum(length), length)
+  whole = np.arange(len(flat)) + order <= end
+  starts = np.cumsum(np.append(0, np.maximum(length - order + 1, 0)))
+  column = buckets(flat, order)[whole]
+  counts = scipy.sparse.csr_matrix(
+    (np.ones(len(column)), column, starts), (len(texts), NUM_BUCKETS)
   )
+  counts.sum_duplicates()
+  return counts
 
 
 def weigh(

@@ -97,9 +97,8 @@ def make(
   parts = reference_sets.documents_by_domain(anchors, by_domain)
   names = [name for name in parts if name is not None]
   columns = ['dsir', *(f'dsir/{name}' for name in names)]
-  target_CxK = np.stack(
-    [count_grams(own)['grams'] for own in (anchors, *map(parts.get, names))]
-  )
+  targets = [anchors, *(parts[name] for name in names)]
+  target_CxK = np.stack([count_grams(own)['grams'] for own in targets])
   for name, target_K in zip(['--anchors', *names], target_CxK, strict=True):
     if not target_K.any():
       raise ValueError(f'{name}: no document has a word; give some with text')

@@ -74,7 +74,8 @@ def test_missing_required_values_are_named(run, tmp_path):
     'jaxcurate: OUTPUT has no value; give --output=...'
   )
   result = run('sample', '--input=x', '--budget=1', f'--output={tmp_path}')
-  assert 'give one --method=NAME, of inverse_propensity' in result.last
+  assert 'give one --method=NAME, of ' in result.last
+  assert 'importance, inverse_propensity, ' in result.last
 
 
 def test_debug_prints_the_traceback_before_the_line(run, tmp_path):
