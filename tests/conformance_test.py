@@ -1,7 +1,8 @@
 """Every method of gin_configs/methods is held to the contract of its kind.
 
 A new method brings its own Gin file and is found here by it; nothing in this
-file names a method. Scorers: conformance_scorers_test.py.
+file names a method. Scorers: conformance_scorers_test.py; mixtures:
+conformance_mixtures_test.py.
 """
 
 import dataclasses
@@ -16,14 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcurate.mixtures import expected_copies
 from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops.dense_gradients import DenseGradients
 from jaxcurate.samplers.budget import parse_budget
 from jaxcurate.types import (
   Candidates,
   Preconditioner,
-  ScoreTable,
   Signals,
   TrainingShapes,
 )
@@ -125,36 +124,6 @@ def test_sampler_totals_are_unbiased(module, budget):
   for found, truth in ((counts, 60), (totals, sum(value.values()))):
     error = np.std(found) / np.sqrt(len(found))
     assert abs(np.mean(found) - truth) <= 4 * error + 1e-9
-
-
-# --- mixtures ----------------------------------------------------------------
-
-
-def table_of(rows):
-  pool = rows_of(candidates_of(), rows)
-  return ScoreTable(
-    pool.id, pool.domain, pool.num_tokens, {'s': pool.score}, {'s': pool.unit}
-  )
-
-
-@pytest.mark.parametrize('module', modules('mixtures'), ids=short)
-def test_mixture(module):
-  table = table_of(np.arange(60))
-  mixture = module.mix(table)
-  assert sorted(mixture.domains) == ['domain0', 'domain1', 'domain2']
-  shuffled = module.mix(table_of(np.random.default_rng(2).permutation(60)))
-  assert shuffled.domains == mixture.domains
-  np.testing.assert_allclose(shuffled.share_M, mixture.share_M, rtol=1e-6)
-  # Expected tokens are as the shares say, whatever is in a domain.
-  copies, _ = expected_copies.expected_copies(
-    mixture, table, table.num_tokens, 500, max_copies=1e9
-  )
-  assert (copies >= 0).all()
-  for name, share in zip(mixture.domains, mixture.share_M, strict=True):
-    own = (copies * table.num_tokens)[table.domain == name].sum()
-    assert own == pytest.approx(500 * share)
-  alone = module.mix(table_of(np.arange(1)))
-  assert alone.domains == ('domain0',) and alone.share_M.tolist() == [1.0]
 
 
 # --- weightings --------------------------------------------------------------

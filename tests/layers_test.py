@@ -25,6 +25,7 @@ LEVELS = {
   **dict.fromkeys(('io', 'evaluate', 'report'), 3),
   **dict.fromkeys(('t5x', 'cli', '__main__'), 4),
 }
+FITS = {'lightgbm'}
 PURE = {'jax', 'numpy', 'scipy', 'optax', 'flax.struct', 'jaxtyping'}
 TASKS = {'tensorflow', 'tensorflow_text', 'tensorflow_datasets', 'seqio'}
 FLAGS = {'gin', 'absl'}
@@ -108,7 +109,9 @@ def fault(name: str, item: Import, root: str) -> str | None:
     return 'belongs in tools/ or tests/'
   if top in TASKS and item.at_import:
     return 'must be imported inside the function that reads tasks'
-  if level <= 2 and top not in sys.stdlib_module_names:
+  if top in FITS and item.at_import:
+    return 'must be imported inside the function that fits'
+  if level <= 2 and top not in {*sys.stdlib_module_names, *FITS}:
     if not PURE & {target, top, '.'.join(target.split('.')[:2])}:
       return f'L{level} may import only {", ".join(sorted(PURE))}'
   return None

@@ -18,7 +18,9 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'mix': (
     'Says how much of each domain to train on, from score tables.',
-    ('input', 'output', 'by', 'domains', 'domain_field', 'seed'),
+    ('input', 'output', 'by', 'domains', 'corpus', 'anchors', 'format',
+     'text_field', 'id_field', 'domain_field', 'on_bad_row', 'model',
+     'vocabulary', 'steps', 'dtype', 'seed'),
   ),
   'train': (
     'Trains a model on a corpus, weighting every example.',
@@ -53,6 +55,8 @@ EXAMPLES = {
   'mix': r"""
   jaxcurate mix --method=score_mixture --by=ask_llm --input=scores \
     --output=mixture
+  jaxcurate mix --method=quadmix --by=ask_llm,density --input=scores \
+    --corpus='docs/*.jsonl.gz' --anchors=target.jsonl --output=mixture
   jaxcurate sample --mixture=mixture --input=scores --budget=1000000t \
     --output=kept""",
   'train': r"""

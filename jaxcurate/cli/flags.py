@@ -68,6 +68,9 @@ FLAGS = {
     ' looks; of lamdas the ratio (default 1)',
     float,
   ),
+  'corpus': Flag(
+    'text of the tables, for methods that train small models on it', str, True
+  ),
   'mixture': Flag(
     'what `mix` wrote: followed instead of --method, or the shares of domains'
     ' to train on'
@@ -195,7 +198,7 @@ def macro_lines(flags: argparse.Namespace, command: str) -> str:
 def _is_network(model: str, command: str) -> bool:
   """Whether --model is a Gin file: a network without weights, to train."""
   is_file = model.endswith('.gin') and not pathlib.Path(model).is_dir()
-  return is_file and command == 'train'
+  return is_file and command in ('mix', 'train')
 
 
 def parse_run(

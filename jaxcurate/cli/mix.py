@@ -1,17 +1,24 @@
 """`jaxcurate mix`: score tables to a Mixture of domains."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+import functools
+import inspect
 import time
+from typing import Any
+
+from etils import epath
+import scipy
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, pool_tables
+from jaxcurate.cli import gin_files, mix_proxies, pool_tables
 from jaxcurate.io import atomic, mixtures
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
-from jaxcurate.types import Mixture
+from jaxcurate.types import Mixture, Proxies, Searched
 
-_WITHOUT_SCORES = ('proportional',)
+_WITHOUT_SCORES = ('climb', 'doremi', 'proportional', 'regmix')
+_ONE_SCORE = ('score_mixture',)
 
 
 def main(
@@ -28,10 +35,11 @@ def run(
   *,
   inputs: Sequence[str],
   output: str,
-  methods: Sequence[Callable[..., Mixture]],
+  methods: Sequence[Callable[..., Mixture | Searched]],
   by: str | None = None,
   domains: str | None = None,
   domain_field: str = 'domain',
+  proxies: Callable[..., mix_proxies.Plan] = mix_proxies.prepare,
   seed: int = 0,
   command: Sequence[str] = (),
 ) -> None:
@@ -41,9 +49,11 @@ def run(
     inputs: score folders.
     output: folder of the Mixture.
     methods: one method's `mix` function.
-    by: score column; None for the only one, or for a method that reads none.
+    by: score columns 'a,b'; None for the only one, for all where a method
+      reads several, or for a method that reads none.
     domains: file or score folder with ids and domains; None: of the inputs.
     domain_field: column of the domain, of files.
+    proxies: sets up the small models of a method that trains some.
     seed: of methods that draw.
     command: argv, for the manifest.
 
@@ -62,8 +72,10 @@ def run(
     raise UserError('give --input=FOLDER, written by `jaxcurate score`')
   started = time.monotonic()
   columns = []
-  if name not in _WITHOUT_SCORES:
+  if name in _ONE_SCORE:
     columns = [pool_tables.column(inputs, by)]
+  elif name not in _WITHOUT_SCORES:
+    columns = pool_tables.columns(inputs, by)
   table, skipped = pool_tables.read(inputs, columns, domains, domain_field)
   settings = {
     'method': name,
@@ -71,16 +83,34 @@ def run(
     'domains': domains,
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
-    **gin_files.settings([name]),
+    **gin_files.settings([name, 'regressors', 'optimizers']),
   }
-  try:
-    mixture = mix(table)
-  except ValueError as error:
-    raise UserError(f'{name}: {error}') from error
-  # Only now: a setting that was refused must not claim the folder.
-  if manifests.begin(output, 'mixture', settings):
+  arguments: dict[str, Any] = {}
+  if 'proxies' in inspect.signature(mix).parameters:
+    plan = proxies(output=output, seed=seed)
+    settings['proxies'] = plan.settings
+
+    @functools.cache
+    def make() -> Proxies:
+      manifests.begin(output, 'mixture', settings)
+      return plan.make(table)
+
+    arguments['seed'] = seed
+    # Only when the first is asked for: a setting that is refused before must
+    # not claim the folder.
+    arguments['proxies'] = lambda space, rows: make()(space, rows)
+  done = (epath.Path(output) / manifests.NAME).exists()
+  if done and manifests.begin(output, 'mixture', settings):
     print(f'{output}: already mixed with these settings')
     return
+  try:
+    found = mix(table, **arguments)
+  except ValueError as error:
+    raise UserError(f'{name}: {error}') from error
+  if not isinstance(found, Searched):
+    found = Searched(found, {})
+  mixture, diagnostics = found
+  manifests.begin(output, 'mixture', settings)
   mixtures.write_mixture(
     output,
     mixture,
@@ -94,11 +124,16 @@ def run(
         'seconds': time.monotonic() - started,
         'device': 'host',
       },
-      'diagnostics': {'natural': pool_tables.token_shares(table)},
+      'diagnostics': {
+        'natural': pool_tables.token_shares(table),
+        'entropy': _entropy(mixture),
+        **diagnostics,
+      },
     },
   )
   atomic.write_text(f'{output}/config.gin', gin_files.resolved())
   print(f'{output}: {name} of {len(table.id):,} documents')
+  _report(diagnostics)
   natural = pool_tables.token_shares(table)
   width = max(map(len, mixture.domains))
   for domain, share in zip(mixture.domains, mixture.share_M, strict=True):
@@ -110,4 +145,35 @@ def run(
     f'next: jaxcurate sample --mixture={output} '
     + ' '.join(f'--input={folder}' for folder in inputs)
     + ' --budget=... --output=kept'
+  )
+
+
+def _entropy(mixture: Mixture) -> float:
+  """Of the shares, in nats: 0 is one domain, log M equal shares."""
+  return float(scipy.special.entr(mixture.share_M).sum())
+
+
+def _report(diagnostics: Mapping[str, Any]) -> None:
+  """What a search found, and how far to trust it."""
+  if not diagnostics:
+    return
+  if diagnostics['diverged']:
+    print(
+      f'  {diagnostics["diverged"]} of {diagnostics["proxies"]} proxies'
+      ' diverged (they guess their own text at random) and were left out;'
+      ' lower the learning rate'
+    )
+  for line in diagnostics['regressor'][-1:]:
+    rank = line['spearman']
+    print(
+      f'  the regressor on {line["held_out"]} proxies it has not seen: rank'
+      f' correlation {"unknown" if rank is None else f"{rank:.2f}"}, mean error'
+      f' {line["mae"]:.4f} nats per token'
+    )
+  found = diagnostics['loss/realised']
+  print(
+    f'  target loss {diagnostics["loss/predicted"]:.4f} predicted,'
+    f' {"diverged" if found is None else f"{found:.4f}"} realised; the best'
+    f' proxy {diagnostics["loss/best_proxy"]:.4f}, the median'
+    f' {diagnostics["loss/median_proxy"]:.4f}'
   )

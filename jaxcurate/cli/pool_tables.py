@@ -20,14 +20,21 @@ def column(inputs: Sequence[str], by: str | None) -> str:
   """
   if by is not None:
     return by
-  columns = sorted(
+  known = columns(inputs, None)
+  if len(known) != 1:
+    raise UserError(f'give --by=COLUMN, one of {", ".join(known)}')
+  return known[0]
+
+
+def columns(inputs: Sequence[str], by: str | None) -> list[str]:
+  """The score columns 'a,b' to use; None: all of the tables."""
+  if by is not None:
+    return [name.strip() for name in by.split(',')]
+  return sorted(
     name
     for folder in inputs
     for name in manifests.read_manifest(folder, 'scores')['columns']
   )
-  if len(columns) != 1:
-    raise UserError(f'give --by=COLUMN, one of {", ".join(columns)}')
-  return columns[0]
 
 
 def read_joined(
@@ -93,16 +100,7 @@ def read(
       f'{", ".join(inputs)}: no document has a domain and every score; give'
       ' --domains=FILE, with the ids of the tables'
     )
-  return (
-    ScoreTable(
-      id=table.id[rows],
-      domain=table.domain[rows],
-      num_tokens=table.num_tokens[rows],
-      scores={name: own[rows] for name, own in table.scores.items()},
-      units=table.units,
-    ),
-    skipped,
-  )
+  return table.take(rows), skipped
 
 
 def token_shares(table: ScoreTable) -> dict[str, float]:

@@ -14,7 +14,7 @@ import pathlib
 import shutil
 from typing import Any, NamedTuple
 
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 import numpy as np
 
 from jaxcurate.data import selection_filter, token_part
@@ -168,6 +168,22 @@ def document_column(
   Raises:
     UserError: a document has no value.
   """
+  return values[document_rows(part, ids, name)].astype(np.float32)
+
+
+def document_rows(
+  part: TokenPart, ids: np.ndarray, name: str
+) -> Int64[np.ndarray, ' N']:
+  """Where the documents of a part stand in a table.
+
+  Args:
+    part: N documents.
+    ids: [M] str (object array), of the table.
+    name: what the error calls the table.
+
+  Raises:
+    UserError: a document is not in the table.
+  """
   id_hash = hash_ids(ids)
   order = np.argsort(id_hash)
   place = np.searchsorted(id_hash[order], part.id_hash)
@@ -182,7 +198,7 @@ def document_column(
       f'{name}: {missing.sum()} of {len(missing)} documents have no value, the'
       f' first is id {first!r}; score the same corpus that is trained on'
     )
-  return values[place].astype(np.float32)
+  return place
 
 
 @contextlib.contextmanager

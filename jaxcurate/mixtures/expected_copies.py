@@ -4,9 +4,7 @@ from jaxtyping import Float64, Int
 import numpy as np
 
 from jaxcurate.mixtures import quadmix
-from jaxcurate.ops import ids as ids_lib
-from jaxcurate.ops import quality_ranks
-from jaxcurate.types import Mixture, QualityShape, ScoreTable
+from jaxcurate.types import Mixture, ScoreTable
 
 
 def expected_copies(
@@ -51,7 +49,7 @@ def expected_copies(
   own, tokens = code[inside], table.num_tokens[inside].astype(np.int64)
   value = np.ones(len(inside))
   if mixture.shape is not None:
-    value = _values(mixture.shape, table, inside, own, tokens)
+    value = quadmix.document_values(mixture.shape, table.take(inside), own)
   weighted = np.bincount(own, value * tokens, len(mixture.domains))
   empty = (weighted == 0) & (np.asarray(mixture.share_M) > 0)
   if empty.any():
@@ -74,38 +72,3 @@ def expected_copies(
       f' largest budget is {int(limit * max_copies / copies[worst]):,}'
     )
   return copies, other
-
-
-def _values(
-  shape: QualityShape,
-  table: ScoreTable,
-  inside: np.ndarray,
-  code: np.ndarray,
-  tokens: np.ndarray,
-) -> np.ndarray:
-  """Sampling value of the documents `inside`."""
-  score = np.stack(
-    [table.scores[name][inside] for name in shape.criteria], axis=1
-  )
-  bad = np.argwhere(~np.isfinite(score))
-  if len(bad):
-    row, column = bad[0]
-    raise ValueError(
-      f'document {table.id[inside[row]]!r} has no score in'
-      f' {shape.criteria[column]!r}, nor have'
-      f' {len(np.unique(bad[:, 0])) - 1:,} others some score; leave them out or'
-      ' score them'
-    )
-  quality = quality_ranks.merge(
-    quality_ranks.percentiles(score), code, shape.weights_MxQ
-  )
-  rank = quality_ranks.token_ranks(
-    quality, tokens, code, ids_lib.hash_ids(table.id[inside])
-  )
-  return quadmix.sampling_value(
-    rank,
-    steepness=shape.steepness_M[code],
-    keep_fraction=shape.keep_fraction_M[code],
-    repetition=shape.repetition_M[code],
-    floor=shape.floor_M[code],
-  )

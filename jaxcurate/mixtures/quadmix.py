@@ -4,12 +4,149 @@
 Pretraining" (arXiv 2504.16511). Smaller ranks are better, as in the paper.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int
 import numpy as np
 
-from jaxcurate.types import QualityShape
+from jaxcurate.mixtures import regressors, search
+from jaxcurate.ops import ids as ids_lib
+from jaxcurate.ops import quality_ranks
+from jaxcurate.types import (
+  Mixture,
+  Proxies,
+  QualityShape,
+  ScoreTable,
+  Searched,
+  SearchSpace,
+)
+
+
+def mix(
+  table: ScoreTable,
+  proxies: Proxies,
+  *,
+  seed: int,
+  rounds: Sequence[int] = (3000,),
+  num_proposals: int = 100_000,
+  num_best: int = 10,
+  regressor: regressors.Regressor = regressors.fit_lightgbm,
+) -> Searched:
+  """Weights of criteria and a sampling function per domain (section 3).
+
+  Args:
+    table: a domain and a finite score in every column for every document; the
+      columns are the criteria.
+    proxies: trains small models.
+    seed: of the draws.
+    rounds: proxies of each round; the paper has one, of 3,000.
+    num_proposals: parameter sets that the regressor is asked about.
+    num_best: of them, averaged.
+    regressor: of `jaxcurate.mixtures.regressors`.
+
+  Raises:
+    ValueError: no criterion, or see `search.search`.
+  """
+  return search.search(
+    quality_space(table),
+    proxies,
+    regressor,
+    rounds=rounds,
+    num_proposals=num_proposals,
+    num_best=num_best,
+    seed=seed,
+  )
+
+
+def quality_space(table: ScoreTable) -> SearchSpace:
+  """The sampling functions of a table's domains, by its columns.
+
+  While searching, ranks come from histograms (`quality_ranks.histogram_ranks`);
+  the share of a Mixture's domains from exact ones.
+
+  Raises:
+    ValueError: no column, or a score that is not finite.
+  """
+  criteria = tuple(table.scores)
+  if not criteria:
+    raise ValueError('no score column; give the criteria with --by=a,b')
+  score = np.stack([table.scores[name] for name in criteria], axis=1)
+  percentile = quality_ranks.percentiles(score)
+  domains, code = np.unique(table.domain.astype(str), return_inverse=True)
+  tokens = table.num_tokens.astype(np.float64)
+
+  def values(row: np.ndarray) -> np.ndarray:
+    own = shape_of(row, len(domains), criteria)
+    quality = quality_ranks.merge(percentile, code, own.weights_MxQ)
+    found = quality_ranks.histogram_ranks(quality, tokens, code, len(domains))
+    # A value per bin, not per document: bins are few.
+    return _shaped(own, found.rank).reshape(-1)[found.cell]
+
+  def mixture(row: np.ndarray) -> Mixture:
+    own = shape_of(row, len(domains), criteria)
+    value = document_values(own, table, code)
+    share = np.bincount(code, value * tokens, len(domains))
+    return Mixture(tuple(domains.tolist()), share / share.sum(), own)
+
+  def draw(seed: int, num_sets: int) -> np.ndarray:
+    return draw_parameters(
+      seed, num_sets, len(domains), len(criteria)
+    ).features()
+
+  return SearchSpace(
+    names=Draws.names(domains.tolist(), criteria),
+    draw=draw,
+    propose=draw,
+    values=values,
+    mixture=mixture,
+  )
+
+
+def document_values(
+  shape: QualityShape, table: ScoreTable, code: Int[np.ndarray, ' N']
+) -> Float64[np.ndarray, ' N']:
+  """Sampling values of documents, by their exact ranks (section 3.1).
+
+  Args:
+    shape: of M domains.
+    table: N documents, with a finite score for every criterion.
+    code: [N] in [0, M), the domain of each.
+
+  Raises:
+    ValueError: a score is not finite.
+  """
+  score = np.stack([table.scores[name] for name in shape.criteria], axis=1)
+  bad = np.argwhere(~np.isfinite(score))
+  if len(bad):
+    row, column = bad[0]
+    raise ValueError(
+      f'document {table.id[row]!r} has no score in {shape.criteria[column]!r},'
+      f' nor have {len(np.unique(bad[:, 0])) - 1:,} others some score; leave'
+      ' them out or score them'
+    )
+  rank = quality_ranks.token_ranks(
+    quality_ranks.merge(
+      quality_ranks.percentiles(score), code, shape.weights_MxQ
+    ),
+    table.num_tokens.astype(np.int64),
+    code,
+    ids_lib.hash_ids(table.id),
+  )
+  return _shaped(shape, rank[:, None], code)[:, 0]
+
+
+def _shaped(
+  shape: QualityShape, rank: np.ndarray, code: np.ndarray | slice = slice(None)
+) -> np.ndarray:
+  """Sampling values of ranks [rows, any], each row of the domain `code`."""
+  return sampling_value(
+    rank,
+    steepness=shape.steepness_M[code, None],
+    keep_fraction=shape.keep_fraction_M[code, None],
+    repetition=shape.repetition_M[code, None],
+    floor=shape.floor_M[code, None],
+  )
 
 
 def sampling_value(
@@ -85,9 +222,35 @@ class Draws(NamedTuple):
     num_sets = len(self.weights)
     return np.concatenate([v.reshape(num_sets, -1) for v in self], axis=1)
 
-  def mean(self, rows: np.ndarray, criteria: tuple[str, ...]) -> QualityShape:
-    """The mean of some of the sets: weights still sum to 1."""
-    return QualityShape(criteria, *(v[rows].mean(axis=0) for v in self))
+  @classmethod
+  def of(
+    cls,
+    features: Float64[np.ndarray, 'sets features'],
+    num_domains: int,
+    num_criteria: int,
+  ) -> 'Draws':
+    """The sets behind the features."""
+    weights, *rest = np.split(
+      features, num_domains * (num_criteria + np.arange(4)), axis=1
+    )
+    return cls(weights.reshape(-1, num_domains, num_criteria), *rest)
+
+  @staticmethod
+  def names(domains: Sequence[str], criteria: Sequence[str]) -> tuple[str, ...]:
+    """A name for each feature, such as 'books/keep_fraction'."""
+    return tuple(f'{d}/weight/{c}' for d in domains for c in criteria) + tuple(
+      f'{d}/{name}' for name in Draws._fields[1:] for d in domains
+    )
+
+
+def shape_of(
+  features: Float64[np.ndarray, ' features'],
+  num_domains: int,
+  criteria: tuple[str, ...],
+) -> QualityShape:
+  """The sampling functions of one parameter set, or of the mean of some."""
+  sets = Draws.of(features[None], num_domains, len(criteria))
+  return QualityShape(criteria, *(values[0] for values in sets))
 
 
 def draw_parameters(

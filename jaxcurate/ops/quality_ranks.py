@@ -6,6 +6,8 @@ ours is the share of documents that are better, which is the same for every
 increasing map of a score.
 """
 
+from typing import NamedTuple
+
 from jaxtyping import Float, Float64, Int, UInt64
 import numpy as np
 import scipy  # its parts load at their first use: stats takes half a second
@@ -99,36 +101,47 @@ def token_ranks(
   return rank
 
 
+class RankHistogram(NamedTuple):
+  """`token_ranks` from a histogram per domain: no sort, for many trials.
+
+  Attributes:
+    cell: [N] int64, of each document: domain * bins + bin.
+    rank: [domains, bins] float64 in (0, 1], the middle of each bin.
+    error: the most by which a rank is off: half of the fullest bin's share.
+  """
+
+  cell: np.ndarray
+  rank: np.ndarray
+  error: float
+
+
 def histogram_ranks(
   quality: Float[np.ndarray, ' N'],
-  num_tokens: Int[np.ndarray, ' N'],
+  num_tokens: Float[np.ndarray, ' N'],
   domain: Int[np.ndarray, ' N'],
   num_domains: int,
   *,
   num_bins: int = NUM_BINS,
-) -> tuple[Float64[np.ndarray, ' N'], float]:
-  """`token_ranks` from a histogram per domain: no sort, for many trials.
+) -> RankHistogram:
+  """Ranks by bins of quality, of equal width.
 
   Args:
     quality: [N] in [0, 1], smaller = better.
-    num_tokens: [N] >= 0.
+    num_tokens: [N] >= 0, as floats, which add up faster.
     domain: [N] in [0, num_domains).
     num_domains: their number.
-    num_bins: of equal width.
+    num_bins: per domain.
 
-  Returns:
-    ([N] in (0, 1], the middle of the document's bin; the most by which a rank
-    is off: half of the fullest bin's share).
-
-  >>> ranks, error = histogram_ranks(
-  ...     np.array([0.9, 0.1]), np.array([3, 1]), np.array([0, 0]), 1)
-  >>> ranks.tolist(), error
+  >>> found = histogram_ranks(
+  ...     np.array([0.9, 0.1]), np.array([3.0, 1.0]), np.array([0, 0]), 1)
+  >>> found.rank.reshape(-1)[found.cell].tolist(), found.error
   ([0.625, 0.125], 0.375)
   """
-  cell = np.minimum((quality * num_bins).astype(np.int64), num_bins - 1)
+  cell = (quality * num_bins).astype(np.int64)
+  np.minimum(cell, num_bins - 1, out=cell)
   cell += domain.astype(np.int64) * num_bins
   tokens = np.bincount(cell, num_tokens, num_domains * num_bins)
   tokens = tokens.reshape(num_domains, num_bins)
   share = tokens / np.maximum(tokens.sum(axis=1, keepdims=True), 1)
   middle = np.cumsum(share, axis=1) - share / 2
-  return middle.reshape(-1)[cell], float(share.max(initial=0.0)) / 2
+  return RankHistogram(cell, middle, float(share.max(initial=0.0)) / 2)

@@ -8,7 +8,13 @@ per row, E = B * S examples, N documents, Q criteria, P prefix slots.
 
 from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
 from jaxcurate.types.heads import Head, HeadSettings
-from jaxcurate.types.mixtures import Mixture, QualityShape
+from jaxcurate.types.mixtures import (
+  Mixture,
+  Proxies,
+  QualityShape,
+  Searched,
+  SearchSpace,
+)
 from jaxcurate.types.networks import (
   Batch,
   ChatVocabulary,
@@ -52,9 +58,12 @@ __all__ = [
   'Params',
   'Preconditioner',
   'Prefix',
+  'Proxies',
   'QualityShape',
   'ScoreTable',
   'Scorer',
+  'SearchSpace',
+  'Searched',
   'Selection',
   'Signals',
   'State',

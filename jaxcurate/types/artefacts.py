@@ -33,10 +33,20 @@ class ScoreTable:
           f'column {name!r} has {len(column)} rows, id has {num_rows}'
         )
 
+  def take(self, rows: np.ndarray) -> 'ScoreTable':
+    """The table of some of the documents, in the order of `rows`."""
+    return ScoreTable(
+      id=self.id[rows],
+      domain=self.domain[rows],
+      num_tokens=self.num_tokens[rows],
+      scores={name: own[rows] for name, own in self.scores.items()},
+      units=self.units,
+    )
+
 
 @dataclasses.dataclass(frozen=True)
 class Candidates:
-  """What a sampler sees of a ScoreTable: one score per document, no text.
+  """What a sampler sees of a ScoreTable: scores of documents, no text.
 
   Attributes:
     id: [N] str (object array).
@@ -45,6 +55,8 @@ class Candidates:
     num_tokens: [N] int32.
     domain: [N] str or None (object array).
     unit: unit of the score, e.g. 'log P(yes)' or '-log density'.
+    scores: column name -> [N] float32, finite, where several are asked for;
+      `score` is then the first of them.
   """
 
   id: np.ndarray
@@ -53,6 +65,7 @@ class Candidates:
   num_tokens: np.ndarray
   domain: np.ndarray
   unit: str = ''
+  scores: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

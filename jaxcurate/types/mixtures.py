@@ -1,8 +1,10 @@
 """What `mix` writes: how much of each domain, and which of its documents."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+from typing import Any, NamedTuple
 
+from jaxtyping import Float64
 import numpy as np
 
 
@@ -69,3 +71,45 @@ def check_names(domains: Sequence[str]) -> None:
       if repeated
       else 'a mixture needs a domain'
     )
+
+
+class SearchSpace(NamedTuple):
+  """What a search for a mixture draws from; a candidate is F numbers.
+
+  The mean of candidates is a candidate, and a regressor reads them as they are.
+
+  Attributes:
+    names: F names of the numbers.
+    draw: (seed, P) -> [P, F] float64, candidates to train proxies on.
+    propose: (seed, P) -> [P, F] float64, candidates to look up in the fitted
+      regressor.
+    values: [F] -> [N] float64 >= 0, in what proportion a candidate samples
+      the documents of the pool.
+    mixture: [F] -> the Mixture that a candidate stands for.
+  """
+
+  names: tuple[str, ...]
+  draw: Callable[[int, int], Float64[np.ndarray, 'P F']]
+  propose: Callable[[int, int], Float64[np.ndarray, 'P F']]
+  values: Callable[[Float64[np.ndarray, ' F']], Float64[np.ndarray, ' N']]
+  mixture: Callable[[Float64[np.ndarray, ' F']], Mixture]
+
+
+# Trains one small model for every candidate [P, F] of a space on documents in
+# proportion to its values; [P] float64 mean losses on the target, NaN where a
+# model diverged.
+Proxies = Callable[
+  [SearchSpace, Float64[np.ndarray, 'P F']], Float64[np.ndarray, ' P']
+]
+
+
+class Searched(NamedTuple):
+  """What a method that trains proxies returns.
+
+  Attributes:
+    mixture: the one chosen.
+    diagnostics: JSON-able: how good the regressor is, and what it promised.
+  """
+
+  mixture: Mixture
+  diagnostics: Mapping[str, Any]

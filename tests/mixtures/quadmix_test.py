@@ -5,6 +5,7 @@ import pytest
 import scipy.integrate
 
 from jaxcurate.mixtures import quadmix
+from jaxcurate.types import ScoreTable
 
 SHAPE = {
   'steepness': 30.0, 'keep_fraction': 0.4, 'repetition': 0.7, 'floor': 0.01,
@@ -102,8 +103,76 @@ def test_more_draws_begin_with_the_same_ones():
 
 def test_mean_of_sets_keeps_weights_on_the_simplex():
   draws = quadmix.draw_parameters(0, 10, 2, 3)
-  shape = draws.mean(np.array([1, 4]), ('a', 'b', 'c'))
+  features = draws.features()[[1, 4]].mean(axis=0)
+  shape = quadmix.shape_of(features, 2, ('a', 'b', 'c'))
   np.testing.assert_allclose(shape.weights_MxQ.sum(axis=1), 1.0)
   np.testing.assert_allclose(
     shape.floor_M, (draws.floor[1] + draws.floor[4]) / 2
   )
+
+
+def table(num=400, seed=0):
+  rng = np.random.default_rng(seed)
+  return ScoreTable(
+    id=np.array([f'doc{i}' for i in range(num)], object),
+    domain=np.array([f'd{i % 2}' for i in range(num)], object),
+    num_tokens=rng.integers(1, 50, num).astype(np.int32),
+    scores={name: rng.normal(size=num).astype(np.float32) for name in 'ab'},
+    units={'a': 'u', 'b': 'u'},
+  )
+
+
+def test_features_are_the_sets_again():
+  draws = quadmix.draw_parameters(3, 5, 4, 2)
+  again = quadmix.Draws.of(draws.features(), 4, 2)
+  for one, other in zip(draws, again, strict=True):
+    np.testing.assert_array_equal(one, other)
+  names = quadmix.Draws.names(['w', 'x', 'y', 'z'], ['a', 'b'])
+  assert len(names) == len(set(names)) == draws.features().shape[1]
+  marked = draws._replace(
+    weights=np.full((5, 4, 2), 0.0), floor=np.full((5, 4), 7.0)
+  )
+  found = dict(zip(names, marked.features()[0], strict=True))
+  assert found['y/weight/b'] == 0.0 and found['y/floor'] == 7.0
+
+
+def test_search_and_selection_agree_on_the_values():
+  pool = table()
+  space = quadmix.quality_space(pool)
+  code = (pool.domain == 'd1').astype(np.int64)
+  [row] = space.draw(1, 1)
+  mixture = space.mixture(row)
+  assert mixture.shape.criteria == ('a', 'b')
+  exact = quadmix.document_values(mixture.shape, pool, code)
+  near = space.values(row)
+  # A bin is half a document off: few fall on the other side of the cut.
+  assert (np.abs(exact - near) > 0.05).mean() < 0.05
+  np.testing.assert_allclose(
+    mixture.share_M,
+    np.bincount(code, exact * pool.num_tokens)
+    / (exact * pool.num_tokens).sum(),
+  )
+
+
+def test_the_heavier_criterion_chooses():
+  pool = table()
+  space = quadmix.quality_space(pool)
+  draws = quadmix.draw_parameters(0, 1, 2, 2)
+  draws.weights[:] = [0.0, 1.0]
+  draws.keep_fraction[:] = 0.25
+  value = space.values(draws.features()[0])
+  for name in ('d0', 'd1'):
+    own = pool.domain == name
+    kept = own & (value >= 1)
+    tokens = pool.num_tokens
+    assert tokens[kept].sum() / tokens[own].sum() == pytest.approx(
+      0.25, abs=0.03
+    )
+    assert pool.scores['b'][kept].min() > pool.scores['b'][own & ~kept].max()
+
+
+def test_a_space_needs_criteria():
+  pool = table()
+  bare = ScoreTable(pool.id, pool.domain, pool.num_tokens, {}, {})
+  with pytest.raises(ValueError, match='no score column'):
+    quadmix.quality_space(bare)

@@ -88,9 +88,11 @@ def test_histogram_ranks_are_as_near_as_they_say(num_bins):
   pool = _pool(num=5_000)
   pool['quality'] = np.random.default_rng(3).random(5_000)
   exact = quality_ranks.token_ranks(**pool)
-  found, error = quality_ranks.histogram_ranks(
-    pool['quality'], pool['num_tokens'], pool['domain'], 3, num_bins=num_bins
+  tokens = pool['num_tokens'].astype(float)
+  cell, rank, error = quality_ranks.histogram_ranks(
+    pool['quality'], tokens, pool['domain'], 3, num_bins=num_bins
   )
+  found = rank.reshape(-1)[cell]
   # A document's rank lies within its bin.
   assert np.abs(found - exact).max() <= error + 1e-12
   assert error < 1 / num_bins + 0.01
