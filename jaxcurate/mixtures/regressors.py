@@ -78,7 +78,8 @@ def fit_lightgbm(
     seed=seed,
     callbacks=[lightgbm.early_stopping(early_stopping, verbose=False)],
   )
-  trees = max(1, np.size(found['valid l2-mean']))
+  errors: list[float] = found['valid l2-mean']  # type: ignore[assignment]
+  trees = max(1, len(errors))
   booster = lightgbm.train(settings, data, num_boost_round=trees)
   return lambda others: np.asarray(booster.predict(others)) * scale + center
 
