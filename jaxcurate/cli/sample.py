@@ -11,16 +11,19 @@ from etils import epath
 import numpy as np
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, pool_tables, sample_mixture
+from jaxcurate.cli import (
+  gin_files,
+  pool_tables,
+  sample_candidates,
+  sample_mixture,
+)
 from jaxcurate.data import read_ids
 from jaxcurate.io import atomic, mixtures, tables
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
-from jaxcurate.ops import ids as ids_lib
 from jaxcurate.ops import log_ratio
 from jaxcurate.samplers import budget as budget_lib
-from jaxcurate.samplers import draw
-from jaxcurate.types import Candidates, Mixture, ScoreTable, Selection
+from jaxcurate.types import Mixture, ScoreTable, Selection
 
 _TRAIN = (
   'next: jaxcurate train --model=models/tiny.gin --weighting=uniform'
@@ -32,6 +35,7 @@ _NEXT = {
   ' this command with one more --exclude={output}'
 }
 _WITH_LINE = ('threshold', 'uncertainty')  # methods that take --threshold
+_SEVERAL = ('criteria_mix',)  # methods of several score columns
 _WITHOUT_BUDGET = ('threshold', 'pareto')  # methods that need no --budget
 
 
@@ -67,7 +71,8 @@ def run(
     inputs: score folders.
     output: folder of the Selection.
     methods: one sampler's `sample` function.
-    by: score column; None for the only one, or for a method that reads none.
+    by: score column; None for the only one, or for a method that reads none;
+      of a method that reads several 'a,b', None for all.
     budget: see `samplers.budget.parse_budget`; None for a method that needs
       none.
     mixture: folder or file of a Mixture that is followed, instead of a method.
@@ -105,9 +110,14 @@ def run(
     columns = list(wanted.shape.criteria) if wanted.shape else []
     table, left_out = pool_tables.read(inputs, columns, domains, domain_field)
   else:
-    if name != 'uniform':
-      by = pool_tables.column(inputs, by)
-    table, left_out = pool_tables.read_joined(inputs, [by] if by else [])
+    if name in _SEVERAL:
+      columns = pool_tables.columns(inputs, by)
+    elif name != 'uniform':
+      columns = [pool_tables.column(inputs, by)]
+    else:
+      columns = [by] if by else []
+    by = ','.join(columns) or None
+    table, left_out = pool_tables.read_joined(inputs, columns)
   excluded = {id_ for path in exclude for id_ in read_ids.read_ids(path)}
   settings = {
     'method': name,
@@ -125,8 +135,10 @@ def run(
     manifests.refuse_other_settings(output, old, settings)
     print(f'{output}: already sampled with these settings')
     return
-  candidates, without = to_candidates(table, by)
-  candidates, known = _leave_out(candidates, excluded)
+  candidates, without = sample_candidates.of_table(
+    table, columns if wanted is None else ()
+  )
+  candidates, known = sample_candidates.leave_out(candidates, excluded)
   try:
     amount = None if budget is None else budget_lib.parse_budget(str(budget))
     if wanted is not None:
@@ -194,54 +206,6 @@ def _settings_of(
     return {}
   digest = hashlib.blake2b(repr(mixture).encode(), digest_size=8).hexdigest()
   return {'mixture': digest, 'domains': domains, 'max_copies': max_copies}
-
-
-def to_candidates(table: ScoreTable, by: str | None) -> tuple[Candidates, int]:
-  """What a sampler sees: documents with a finite score in column `by`.
-
-  Args:
-    table: the joined score table.
-    by: the column; None gives every document the score 0.
-
-  Returns:
-    Candidates, and how many documents had no score.
-
-  Raises:
-    UserError: no document has a score.
-  """
-  score = table.scores[by] if by else np.zeros(len(table.id), np.float32)
-  rows = np.flatnonzero(np.isfinite(score))
-  if not len(rows):
-    raise UserError(f'no document has a score in column {by!r}')
-  ids = table.id[rows]
-  candidates = Candidates(
-    id=ids,
-    id_hash=ids_lib.hash_ids(ids),
-    score=score[rows],
-    num_tokens=table.num_tokens[rows],
-    domain=table.domain[rows],
-    unit=table.units[by] if by else '',
-  )
-  return candidates, len(table.id) - len(rows)
-
-
-def _leave_out(
-  candidates: Candidates, excluded: Set[str]
-) -> tuple[Candidates, dict[str, int]]:
-  """Candidates that are not excluded, and how many are.
-
-  Raises:
-    UserError: nothing is left.
-  """
-  if not excluded:
-    return candidates, {}
-  rows = np.flatnonzero([id_ not in excluded for id_ in candidates.id])
-  if not len(rows):
-    raise UserError(
-      '--exclude names every document with a score; nothing is left to sample'
-    )
-  count = len(candidates.id) - len(rows)
-  return draw.take_rows(candidates, rows), {'excluded': count}
 
 
 def _digest(ids: Set[str]) -> str | None:

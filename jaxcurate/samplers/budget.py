@@ -110,13 +110,14 @@ def check_candidates(candidates: types.Candidates) -> None:
   """Raises ValueError where no sampler could give a meaningful answer."""
   if not len(candidates.id):
     raise ValueError('there are no candidates to sample from')
-  bad = np.flatnonzero(~np.isfinite(candidates.score))
-  if len(bad):
-    raise ValueError(
-      f'{len(bad):,} of {len(candidates.id):,} candidates have no finite '
-      f'score, the first is id {candidates.id[bad[0]]!r} with '
-      f'{candidates.score[bad[0]]}; leave them out or score them again'
-    )
+  for score in (candidates.score, *candidates.scores.values()):
+    bad = np.flatnonzero(~np.isfinite(score))
+    if len(bad):
+      raise ValueError(
+        f'{len(bad):,} of {len(candidates.id):,} candidates have no finite '
+        f'score, the first is id {candidates.id[bad[0]]!r} with '
+        f'{score[bad[0]]}; leave them out or score them again'
+      )
   sorted_hash = np.sort(candidates.id_hash)
   repeated = sorted_hash[1:][sorted_hash[1:] == sorted_hash[:-1]]
   if len(repeated):

@@ -192,4 +192,5 @@ def take_rows(
     num_tokens=candidates.num_tokens[index],
     domain=candidates.domain[index],
     unit=candidates.unit,
+    scores={name: own[index] for name, own in candidates.scores.items()},
   )

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxcurate.cli import sample
+from jaxcurate.cli import sample_candidates
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.ops import log_ratio
@@ -104,6 +104,22 @@ def test_tables_are_joined_by_id(run, table, tmp_path):
   }
 
 
+def test_the_union_of_several_criteria(run, table, tmp_path):
+  other = [9.0, 8.0, *[np.nan] * 2, *np.zeros(6)]
+  write_scores(tmp_path / 'other', other, 'other')
+  argv = [f'--input={table}', f'--input={tmp_path / "other"}', '--budget=4']
+  for by in ([], ['--by=other,quality']):
+    output = tmp_path / f'kept{len(by)}'
+    result = run(
+      'sample', '--method=criteria_mix', *argv, *by, f'--output={output}'
+    )
+    assert result.code == 0, result.err
+    kept = tables.read_selection(output)
+    assert sorted(kept.id) == ['doc0', 'doc1', 'doc8', 'doc9']
+    assert "2 documents have no score in 'other'" in result.out
+    assert 'by criteria_mix of other,quality' in result.out
+
+
 def test_documents_without_a_score_are_left_out_and_counted(run, tmp_path):
   scores = [1.0, np.nan, 3.0, np.nan]
   table = write_scores(tmp_path / 'scores', scores)
@@ -188,7 +204,7 @@ def test_every_score_missing(run, tmp_path, fails_clearly):
     'sample', '--method=top_k', f'--input={table}', '--budget=1',
     f'--output={tmp_path / "kept"}',
   )  # fmt: skip
-  assert fails_clearly(result, "no document has a score in column 'quality'")
+  assert fails_clearly(result, "no document has a score in 'quality'")
 
 
 def test_candidates_of_no_column_all_score_zero():
@@ -199,6 +215,6 @@ def test_candidates_of_no_column_all_score_zero():
     scores={},
     units={},
   )
-  candidates, missing = sample.to_candidates(table, None)
+  candidates, missing = sample_candidates.of_table(table, [])
   assert candidates.score.tolist() == [0.0, 0.0]
   assert missing == 0
