@@ -13,13 +13,13 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   ),
   'sample': (
     'Chooses documents from score tables, within a budget.',
-    ('input', 'output', 'by', 'budget', 'mixture', 'domains', 'domain_field',
-     'threshold', 'exclude', 'seed'),
+    ('input', 'output', 'by', 'columns', 'budget', 'mixture', 'domains',
+     'domain_field', 'threshold', 'exclude', 'seed'),
   ),
   'mix': (
     'Says how much of each domain to train on, from score tables.',
-    ('input', 'output', 'by', 'domains', 'corpus', 'anchors', 'format',
-     'text_field', 'id_field', 'domain_field', 'on_bad_row', 'model',
+    ('input', 'output', 'by', 'columns', 'domains', 'corpus', 'anchors',
+     'format', 'text_field', 'id_field', 'domain_field', 'on_bad_row', 'model',
      'vocabulary', 'steps', 'dtype', 'seed'),
   ),
   'train': (

@@ -53,6 +53,12 @@ FLAGS = {
   'dtype': Flag('activations: "float32" or "bfloat16" (default: by device)'),
   'seed': Flag('seed of everything random', int),
   'by': Flag('score column; several of a judge\'s targets as "a,b"'),
+  'columns': Flag(
+    'score folder, or JSON Lines or Parquet with ids and numbers: more columns'
+    ' for --by',
+    str,
+    True,
+  ),
   'scores': Flag(
     'score folder whose column --by weighs examples, for weightings that read'
     ' a score',

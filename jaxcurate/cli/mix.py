@@ -37,6 +37,7 @@ def run(
   output: str,
   methods: Sequence[Callable[..., Mixture | Searched]],
   by: str | None = None,
+  column_files: Sequence[str] = (),
   domains: str | None = None,
   domain_field: str = 'domain',
   proxies: Callable[..., mix_proxies.Plan] = mix_proxies.prepare,
@@ -51,6 +52,7 @@ def run(
     methods: one method's `mix` function.
     by: score columns 'a,b'; None for the only one, for all where a method
       reads several, or for a method that reads none.
+    column_files: files or score folders with more columns, by id.
     domains: file or score folder with ids and domains; None: of the inputs.
     domain_field: column of the domain, of files.
     proxies: sets up the small models of a method that trains some.
@@ -71,18 +73,21 @@ def run(
   if not inputs:
     raise UserError('give --input=FOLDER, written by `jaxcurate score`')
   started = time.monotonic()
-  columns = []
+  columns, more = [], pool_tables.read_files(column_files, by)
   if name in _ONE_SCORE:
-    columns = [pool_tables.column(inputs, by)]
+    columns = [pool_tables.column(inputs, by, more)]
   elif name not in _WITHOUT_SCORES:
-    columns = pool_tables.columns(inputs, by)
-  table, skipped = pool_tables.read(inputs, columns, domains, domain_field)
+    columns = pool_tables.columns(inputs, by, more)
+  table, skipped = pool_tables.read(
+    inputs, columns, domains, domain_field, more
+  )
   settings = {
     'method': name,
     'by': columns,
     'domains': domains,
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
+    **pool_tables.settings_of(more),
     **gin_files.settings([name, 'regressors', 'optimizers']),
   }
   arguments: dict[str, Any] = {}
@@ -143,7 +148,12 @@ def run(
     )
   print(
     f'next: jaxcurate sample --mixture={output} '
-    + ' '.join(f'--input={folder}' for folder in inputs)
+    + ' '.join(
+      [
+        *(f'--input={folder}' for folder in inputs),
+        *(f'--columns={path}' for path in column_files),
+      ]
+    )
     + ' --budget=... --output=kept'
   )
 

@@ -55,6 +55,7 @@ def run(
   output: str,
   methods: Sequence[Callable[..., Selection]],
   by: str | None,
+  column_files: Sequence[str] = (),
   budget: str | None = None,
   mixture: str | None = None,
   domains: str | None = None,
@@ -73,6 +74,7 @@ def run(
     methods: one sampler's `sample` function.
     by: score column; None for the only one, or for a method that reads none;
       of a method that reads several 'a,b', None for all.
+    column_files: files or score folders with more columns, by id.
     budget: see `samplers.budget.parse_budget`; None for a method that needs
       none.
     mixture: folder or file of a Mixture that is followed, instead of a method.
@@ -108,16 +110,20 @@ def run(
   wanted = None if mixture is None else mixtures.read_mixture(mixture)
   if wanted is not None:
     columns = list(wanted.shape.criteria) if wanted.shape else []
-    table, left_out = pool_tables.read(inputs, columns, domains, domain_field)
+    more = pool_tables.read_files(column_files, ','.join(columns))
+    table, left_out = pool_tables.read(
+      inputs, columns, domains, domain_field, more
+    )
   else:
+    more = pool_tables.read_files(column_files, by)
     if name in _SEVERAL:
-      columns = pool_tables.columns(inputs, by)
+      columns = pool_tables.columns(inputs, by, more)
     elif name != 'uniform':
-      columns = [pool_tables.column(inputs, by)]
+      columns = [pool_tables.column(inputs, by, more)]
     else:
       columns = [by] if by else []
     by = ','.join(columns) or None
-    table, left_out = pool_tables.read_joined(inputs, columns)
+    table, left_out = pool_tables.read_joined(inputs, columns, more)
   excluded = {id_ for path in exclude for id_ in read_ids.read_ids(path)}
   settings = {
     'method': name,
@@ -127,6 +133,7 @@ def run(
     'exclude': _digest(excluded),
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
+    **pool_tables.settings_of(more),
     **_settings_of(wanted, domains, max_copies),
     **gin_files.settings([name]),
   }

@@ -104,6 +104,35 @@ def test_tables_are_joined_by_id(run, table, tmp_path):
   }
 
 
+def test_columns_of_a_file_beside_the_tables(
+  run, table, tmp_path, fails_clearly
+):
+  rows = [{'id': f'doc{i}', 'stars': 9 - i, 'by': 'us'} for i in range(8)]
+  rows.append({'id': 'elsewhere', 'stars': 10})
+  file = tmp_path / 'stars.jsonl'
+  file.write_text(''.join(json.dumps(row) + '\n' for row in rows))
+  argv = ['sample', '--method=top_k', f'--input={table}', '--budget=3']
+  argv += [f'--columns={file}', f'--output={tmp_path / "kept"}']
+  result = run(*argv, '--by=stars')
+  assert result.code == 0, result.err
+  kept = tables.read_selection(tmp_path / 'kept')
+  assert sorted(kept.id) == ['doc0', 'doc1', 'doc2']
+  for line in ('2 ids without a row', '1 ids not in the tables'):
+    assert f'{file}: {line}' in result.out
+  skipped = manifests.read_manifest(tmp_path / 'kept', 'selection')['skipped']
+  assert skipped['no score'] == 2 == skipped[f'{file}: without a row']
+  assert 'already sampled' in run(*argv, '--by=stars').out
+  # Another content is another setting; other columns are named.
+  file.write_text(json.dumps({'id': 'doc0', 'stars': 1, 'quality': 2}) + '\n')
+  assert fails_clearly(run(*argv, '--by=stars'), 'columns: ')
+  for by, words in {
+    '--by=beauty': ["no score column 'beauty' in", str(file), 'quality'],
+    '--by=quality': ["column 'quality' is in several of", str(table)],
+  }.items():
+    assert fails_clearly(run(*argv, by), *words)
+  assert fails_clearly(run(*argv), 'give --by=COLUMN')
+
+
 def test_the_union_of_several_criteria(run, table, tmp_path):
   other = [9.0, 8.0, *[np.nan] * 2, *np.zeros(6)]
   write_scores(tmp_path / 'other', other, 'other')
