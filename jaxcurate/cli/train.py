@@ -169,7 +169,7 @@ def run(
   )
   corpus = open_documents(inputs=inputs, task=task)
   fields = list(corpus.fields)
-  shares = train_mixture.read(mixture, selection)
+  shares = train_mixture.read(mixture, selection, windowing)
   lengths = (rows_per_batch, encoder_length, decoder_length)
   settings = {
     'weighting': name,
@@ -274,6 +274,7 @@ def run(
       chunk_tokens=chunk_tokens,
       dropout_seed=dropout_seed,
       example_gradients=example_gradients,
+      domain_losses=shares is not None and shares.online is not None,
     ),
     plan=Plan(steps, log_every, eval_every, checkpoint_every, max_checkpoints),
     output=output,

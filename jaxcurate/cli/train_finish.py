@@ -66,6 +66,7 @@ def finish(
       path, params, start.config, start.vocabulary
     ),
   )
+  train_mixture.write_learnt(output, batches, settings, command)
   atomic.write_text(folder / 'config.gin', gin_files.resolved())
   lines = (folder / 'metrics.jsonl').read_text().splitlines()
   rows = [json.loads(line) for line in lines]

@@ -7,31 +7,22 @@ lost or repeated. Whose row is next follows from `ops.fair_turns`, by tokens.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 import numpy as np
 
-from jaxcurate.data import domain_streams
+from jaxcurate.data import domain_streams, mixture_place
 from jaxcurate.data.batch_rows import BatchRows
 from jaxcurate.data.made_ahead import MadeAhead
+from jaxcurate.data.mixture_place import MixturePlace
 from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.row_stream import Pick, Place, Windowing, tokens_of
-from jaxcurate.data.share_sources import ShareSource
+from jaxcurate.data.share_sources import Losses, ShareSource
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.io.errors import UserError
 from jaxcurate.ops import fair_turns
 from jaxcurate.types import Vocabulary
-
-
-class _Place(NamedTuple):
-  """Where all domains are, M of each; `batch` counts those made."""
-
-  batch: int
-  places: tuple[Place, ...]
-  tokens: tuple[int, ...]
-  credit: tuple[float, ...]
-  memory: Any
 
 
 class MixtureBatches:
@@ -101,47 +92,61 @@ class MixtureBatches:
     )
     self.left_out = self._own.left_out
     count = len(source.domains)
+    self._losses: dict[int, Losses] = {}  # of the last batches, by number
     self._next: dict[int, tuple[Place, Pick, int, Place]] = {}
     self._others: dict[str, Any] = {}  # of domains that had shares before
     self._history: list[list[Any]] = [[1, source.describe()]]
     self._reported = (0,) * count
-    begin = _Place(
-      0, (Place(),) * count, (0,) * count, (0.0,) * count, source.begin(1)
-    )
+    begin = mixture_place.first_place(count, source.begin(1))
     self._ahead = MadeAhead(self._make, begin, prefetch=prefetch)
 
   def __iter__(self) -> 'MixtureBatches':
     return self
 
   def __next__(self) -> dict[str, np.ndarray]:
-    return self._ahead.take()
+    batch = self._ahead.take()
+    # The next one to be made reads those of `lag` before it.
+    self._losses.pop(self._ahead.place.batch - self._source.lag, None)
+    return batch
+
+  def observe(
+    self,
+    step: int,
+    nll_M: Float[np.ndarray, ' M'],
+    targets_M: Float[np.ndarray, ' M'],
+  ) -> None:
+    """Takes the losses of a batch, for a source that learns from them.
+
+    Args:
+      step: number of the batch, from 1.
+      nll_M: natural-log losses of the targets of each domain code, summed.
+      targets_M: number of these targets.
+    """
+    if not self._source.lag:
+      return
+    codes = list(self._own.codes)
+    self._losses[step] = Losses(
+      nll_M[codes].astype(float).tolist(),
+      targets_M[codes].astype(float).tolist(),
+    )
+
+  @property
+  def memory(self) -> Any:
+    """What the source knows, after the last batch that was returned."""
+    return self._ahead.place.memory
 
   def state(self) -> dict[str, Any]:
     """Where the batch that `next` would return begins; JSON-able."""
     now = self._ahead.place
-    own = {
-      name: {
-        **place._asdict(),
-        'tokens': tokens,
-        'credit': credit,
-        'reported': reported,
-        'data': stream.fingerprint(),
-      }
-      for name, stream, place, tokens, credit, reported in zip(
-        self._own.names,
-        self._own.streams,
-        now.places,
-        now.tokens,
-        now.credit,
-        self._reported,
-        strict=True,
-      )
-    }
+    own = mixture_place.to_json(
+      now, self._own.names, self._prints(), self._reported
+    )
     return {
       'batch': now.batch,
       'domains': {**self._others, **own},
       'shares': self.history(),
       'memory': now.memory,
+      'losses': [[step, *own] for step, own in sorted(self._losses.items())],
     }
 
   def restore(self, state: Mapping[str, Any]) -> None:
@@ -160,33 +165,21 @@ class MixtureBatches:
         'the checkpoint was trained without a mixture; drop --mixture, or give'
         ' another --output'
       )
+    history = [list(entry) for entry in state['shares']]
+    made, memory = int(state['batch']), state['memory']
+    losses = {
+      step: Losses(nll, number) for step, nll, number in state['losses']
+    }
+    if history[-1][1] != self._source.describe():
+      history.append([made + 1, self._source.describe()])
+      memory, losses = self._source.begin(made + 1), {}
     names = self._own.names
-    for name, stream in zip(names, self._own.streams, strict=True):
-      saved = there.get(name, {}).get('data')
-      if saved is not None and saved != stream.fingerprint():
-        raise UserError(
-          f'the checkpoint was trained on other data of domain {name}'
-          ' (documents, seed, lengths, noise or windowing differ); use the'
-          ' settings it was made with, or another output folder'
-        )
-    self._others = {n: own for n, own in there.items() if n not in names}
-    begin = {**Place()._asdict(), 'tokens': 0, 'credit': 0.0, 'reported': 0}
-    own = [{**begin, **there.get(name, {})} for name in names]
-    self._history = [list(entry) for entry in state['shares']]
-    memory = state['memory']
-    if self._history[-1][1] != self._source.describe():
-      self._history.append([state['batch'] + 1, self._source.describe()])
-      memory = self._source.begin(state['batch'] + 1)
-    self._reported = tuple(int(domain['reported']) for domain in own)
-    self._ahead.go_to(
-      _Place(
-        int(state['batch']),
-        tuple(Place.from_state(domain) for domain in own),
-        tuple(int(domain['tokens']) for domain in own),
-        tuple(float(domain['credit']) for domain in own),
-        memory,
-      )
+    place, reported = mixture_place.from_json(
+      there, made, names, self._prints(), memory
     )
+    self._ahead.go_to(place)
+    self._reported, self._history, self._losses = reported, history, losses
+    self._others = {n: own for n, own in there.items() if n not in names}
 
   def report(self) -> dict[str, float]:
     """'mixture/NAME' -> its share of the tokens since the last report."""
@@ -232,9 +225,16 @@ class MixtureBatches:
     """Stops the background thread; batches made ahead are made again."""
     self._ahead.close()
 
-  def _make(self, now: _Place) -> tuple[dict[str, np.ndarray], _Place]:
+  def _prints(self) -> list[str]:
+    return [stream.fingerprint() for stream in self._own.streams]
+
+  def _make(
+    self, now: MixturePlace
+  ) -> tuple[dict[str, np.ndarray], MixturePlace]:
     """The batch at a place, and the place after it."""
-    share_M, memory = self._source.share(now.batch + 1, now.memory)
+    share_M, memory = self._source.share(
+      now.batch + 1, now.memory, self._losses
+    )
     credit_M = np.array(now.credit)
     places, tokens = list(now.places), list(now.tokens)
     picks: list[Pick] = []
@@ -250,7 +250,7 @@ class MixtureBatches:
       tokens[turn] += size
       credit_M = credit_M + share_M * size
       credit_M[turn] -= size
-    after = _Place(
+    after = MixturePlace(
       now.batch + 1,
       tuple(places),
       tuple(tokens),

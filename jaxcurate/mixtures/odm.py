@@ -2,8 +2,8 @@
 
 Exp3 over domains whose reward is the loss of the model in training. Efficient
 Online Data Mixing For Language Model Pre-Training (arXiv 2312.02406, Algorithm
-1), with the least exploration and the scale of the reward that OpenDCAI/DataFlex
-(`odm_mixer`) adds; both are off by default.
+1), with the least exploration and the scale of the reward that DataFlex adds
+(OpenDCAI/DataFlex, `odm_mixer`); both are off by default.
 
 Ours, where a step holds many domains and the loader is deterministic:
 * The paper adds up the losses of a step's draws of a domain. Here that sum is

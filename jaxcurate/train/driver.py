@@ -7,6 +7,7 @@ made and on nothing else, so that a resumed run repeats an uninterrupted one.
 
 from collections.abc import Callable, Iterator, Sequence
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -56,6 +57,17 @@ class Reporting(Protocol):
 
   def report(self) -> dict[str, float]:
     """Numbers by name, of the batches since the last report."""
+    ...
+
+
+@runtime_checkable
+class Learning(Protocol):
+  """Batches that follow the losses of their domains."""
+
+  def observe(
+    self, step: int, nll_M: np.ndarray, targets_M: np.ndarray
+  ) -> None:
+    """Takes losses of a step: [M] sums by domain, and targets."""
     ...
 
 
@@ -147,7 +159,13 @@ def run(
     )
     stop = stack.enter_context(_sigterm())
     log = StepLog(
-      plan, checkpoints, writers, totals, bar, batches[0].document_id
+      plan,
+      checkpoints,
+      writers,
+      totals,
+      bar,
+      batches[0].document_id,
+      functools.partial(_observe, batches),
     )
 
     epoch_log = None
@@ -226,6 +244,15 @@ def _next(iterator: Batches, step: int) -> Batch:
       f'the training data end before step {step}; give fewer --steps or more'
       ' --input'
     ) from None
+
+
+def _observe(
+  batches: Sequence[Batches], step: int, nll: np.ndarray, targets: np.ndarray
+) -> None:
+  """Gives every iterator the losses of its member."""
+  for iterator, nll_M, targets_M in zip(batches, nll, targets, strict=True):
+    if isinstance(iterator, Learning):
+      iterator.observe(step, nll_M, targets_M)
 
 
 def _reports(batches: Sequence[Batches]) -> dict[str, np.ndarray]:

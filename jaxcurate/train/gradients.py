@@ -30,7 +30,7 @@ class Gradients(NamedTuple):
 
   Attributes:
     gradients: params-shaped gradient of the summed weighted loss.
-    sums: see `losses.weighted_loss`; each [] float32.
+    sums: see `losses.weighted_loss`, each [] float32; and `domain_sums`.
     mask_E: [E] bool, real examples of finite loss.
     weighed: the examples' weights.
   """
@@ -53,6 +53,7 @@ def make_gradient_fn(
   chunk_tokens: int | None,
   reference: Network | None = None,
   example_gradients: GradientSettings = DEFAULT,
+  num_domains: int = 0,
 ) -> Callable[..., Gradients]:
   """(state, batch, dropout key or None, reference's params) -> Gradients.
 
@@ -67,6 +68,7 @@ def make_gradient_fn(
     chunk_tokens: tokens whose logits are held at a time, None = all.
     reference: frozen second model, where the weighting compares with one.
     example_gradients: how the gradients of examples are taken.
+    num_domains: M, where losses of domains are wanted; 0 for none.
 
   Raises:
     ValueError: the weighting needs a signal that the step cannot give, or
@@ -132,6 +134,14 @@ def make_gradient_fn(
     )
     return targets, signals
 
+  def sums_of(
+    targets: losses.Targets, batch: Batch, weights_BxT: jax.Array
+  ) -> tuple[jax.Array, dict[str, jax.Array]]:
+    total, sums = losses.weighted_loss(targets, weights_BxT)
+    if num_domains:
+      sums |= losses.domain_sums(targets, batch, max_segments, num_domains)
+    return total, sums
+
   def loss_sum(
     params: Params,
     state: TrainState,
@@ -149,8 +159,8 @@ def make_gradient_fn(
     if weights is None:
       weighed = weigh(signals, state, batch, key)
       weights = weighed.weights
-    total, sums = losses.weighted_loss(
-      targets, losses.on_tokens(weights, batch, max_segments)
+    total, sums = sums_of(
+      targets, batch, losses.on_tokens(weights, batch, max_segments)
     )
     return total, (sums, signals, weighed)
 
@@ -192,7 +202,7 @@ def make_gradient_fn(
         ' it must weigh examples'
       )
     weights_BxT = losses.on_tokens(weighed.weights, batch, max_segments)
-    _, sums = losses.weighted_loss(own.targets, weights_BxT)
+    _, sums = sums_of(own.targets, batch, weights_BxT)
     gradients = own.weighted(weighed.weights)
     return Gradients(gradients, sums, signals.mask_E, weighed)
 
@@ -242,9 +252,12 @@ def make_gradient_fn(
       total = jax.tree.map(jnp.add, total, (gradients, sums))
       return total, signals
 
+    by_domain = {}
+    if num_domains:
+      by_domain = dict.fromkeys(losses.DOMAIN_SUMS, jnp.zeros(num_domains))
     zeros = (
       jax.tree.map(lambda p: jnp.zeros(p.shape, jnp.float32), state.params),
-      {name: jnp.float32(0) for name in losses.SUMS},
+      {name: jnp.float32(0) for name in losses.SUMS} | by_domain,
     )
     (gradients, sums), signals_parts = jax.lax.scan(
       add, zeros, (parts, weights, keys)

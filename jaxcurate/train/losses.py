@@ -16,6 +16,7 @@ from jaxcurate.types import Batch, Signals
 
 Reduction = Literal['tokens', 'examples']
 SUMS = ('nll', 'count', 'weighted_nll', 'targets', 'weights')
+DOMAIN_SUMS = ('domain_nll', 'domain_targets')
 
 
 class Targets(NamedTuple):
@@ -89,6 +90,38 @@ def weighted_loss(
     'weights': jnp.sum(weights_BxT),
   }
   return _dot(weights_BxT, targets.nll + targets.penalty), sums
+
+
+def domain_sums(
+  targets: Targets, batch: Batch, max_segments: int, num_domains: int
+) -> dict[str, jax.Array]:
+  """'domain_nll' and 'domain_targets', [M] float32: 'nll' and 'count' of each.
+
+  Args:
+    targets: of `targets_of`.
+    batch: with the examples' 'document_domain'.
+    max_segments: S, examples per row.
+    num_domains: M.
+
+  Raises:
+    ValueError: the batch does not say which example is of which domain.
+  """
+  if 'document_domain' not in batch:
+    raise ValueError(
+      "losses of domains need document_domain; set windowing = 'document'"
+    )
+  codes_E = jnp.reshape(batch['document_domain'], (-1, 1))
+  member_ExM = codes_E == jnp.arange(num_domains)
+  nll_BxT = jnp.where(targets.real > 0, targets.real * targets.nll, 0.0)
+
+  def total(values_BxT: jax.Array) -> jax.Array:
+    ids = batch['decoder_segment_ids']
+    values_E = segments.segment_sum(values_BxT, ids, max_segments).reshape(-1)
+    return jnp.sum(jnp.where(member_ExM, values_E[:, None], 0.0), axis=0)
+
+  return dict(
+    zip(DOMAIN_SUMS, (total(nll_BxT), total(targets.real)), strict=True)
+  )
 
 
 def on_tokens(weights: jax.Array, batch: Batch, max_segments: int) -> jax.Array:

@@ -48,6 +48,7 @@ class StepSettings(NamedTuple):
     chunk_tokens: tokens whose logits are held at a time, None = all.
     dropout_seed: None = no dropout, as T5 pretrains.
     example_gradients: how the gradients of examples are taken.
+    domain_losses: losses by domain too, for shares that follow them.
   """
 
   max_segments: int
@@ -58,6 +59,7 @@ class StepSettings(NamedTuple):
   chunk_tokens: int | None = None
   dropout_seed: int | None = None
   example_gradients: GradientSettings = DEFAULT
+  domain_losses: bool = False
 
 
 def make_program(
@@ -123,6 +125,7 @@ def make_program(
       accumulate=settings.accumulate,
       reference=reference and reference.network,
       example_gradients=settings.example_gradients,
+      num_domains=len(domains) if settings.domain_losses else 0,
       mesh=inside,
       **shared,
     )

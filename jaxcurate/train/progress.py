@@ -15,8 +15,12 @@ import numpy as np
 from jaxcurate.io.errors import UserError
 from jaxcurate.train import evaluation
 from jaxcurate.train.checkpoint import Checkpoints
+from jaxcurate.train.losses import DOMAIN_SUMS
 from jaxcurate.train.metrics import MetricsWriter
 
+# (step, [members, M] summed natural-log losses of the domains' targets, their
+# number)
+Observe = Callable[[int, np.ndarray, np.ndarray], None]
 HASH_HALVES = ('nonfinite/high', 'nonfinite/low')  # not logged
 IN_FLIGHT = 2  # steps dispatched before the oldest one's metrics are fetched
 
@@ -76,6 +80,7 @@ class StepLog:
     totals: Totals,
     bar: Any,
     document_id: Callable[[int], str | None] = lambda id_hash: None,
+    observe: Observe | None = None,
   ):
     """Logs the steps after those in `totals`.
 
@@ -86,9 +91,10 @@ class StepLog:
       totals: sums so far.
       bar: the progress bar.
       document_id: id hash -> id, for errors.
+      observe: takes the domains' losses of every step, in order.
     """
     self.totals = totals
-    self._document_id = document_id
+    self._document_id, self._observe = document_id, observe
     self._nonfinite = np.zeros(len(writers), np.int64)
     self._named: list[str] = []
     self._plan, self._checkpoints = plan, checkpoints
@@ -124,10 +130,13 @@ class StepLog:
   def _fetch(self) -> None:
     step, device_metrics, flops, then = self._pending.popleft()
     members = len(self._writers)
+    found = jax.device_get(device_metrics)
+    of_domains = [found.pop(name) for name in DOMAIN_SUMS if name in found]
     metrics = {
-      name: np.reshape(value, members)
-      for name, value in jax.device_get(device_metrics).items()
+      name: np.reshape(value, members) for name, value in found.items()
     }
+    if of_domains and self._observe is not None:
+      self._observe(step, *(np.reshape(v, (members, -1)) for v in of_domains))
     self._check_finite(step, metrics)
     for half in HASH_HALVES:
       metrics.pop(half, None)

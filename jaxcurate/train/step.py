@@ -15,9 +15,11 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 import optax
 
 from jaxcurate.train import forward as forwards
+from jaxcurate.train import losses
 from jaxcurate.train.gradient_settings import DEFAULT, GradientSettings
 from jaxcurate.train.gradients import Gradients, make_gradient_fn
 from jaxcurate.train.losses import Reduction
@@ -42,6 +44,7 @@ def make_train_step(
   chunk_tokens: int | None = None,
   reference: Network | None = None,
   example_gradients: GradientSettings = DEFAULT,
+  num_domains: int = 0,
   mesh: jax.sharding.Mesh | None = None,
 ) -> TrainStep:
   """The jitted step: (state, batch) -> (state, metrics).
@@ -66,6 +69,7 @@ def make_train_step(
     reference: frozen second model, where the weighting compares with one.
     example_gradients: how the gradients of examples are taken, for weightings
       that look at them.
+    num_domains: M, where losses of domains are wanted; 0 for none.
     mesh: axes 'data' and 'model', or None for one device.
 
   Returns:
@@ -88,6 +92,7 @@ def make_train_step(
     chunk_tokens=chunk_tokens,
     reference=reference,
     example_gradients=example_gradients,
+    num_domains=num_domains,
   )
 
   def step(
@@ -134,6 +139,12 @@ def make_train_step(
       'gradient_norm': jnp.where(finite, norm, 0.0),
       'learning_rate': jnp.float32(optimizer.learning_rate(state.step)),
     }
+    for name in losses.DOMAIN_SUMS if num_domains else ():
+      metrics[name] = result.sums[name]
+      if mesh is not None:  # whole on every host
+        metrics[name] = jax.lax.with_sharding_constraint(
+          metrics[name], NamedSharding(mesh, PartitionSpec())
+        )
     return new_state, metrics
 
   return jax.jit(step, donate_argnums=0)

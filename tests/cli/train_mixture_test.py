@@ -7,6 +7,7 @@ import pytest
 
 from jaxcurate.cli import train_mixture
 from jaxcurate.io import manifest as manifests
+from jaxcurate.io import mixtures as mixtures_io
 from jaxcurate.io.errors import UserError
 from jaxcurate.train.metrics import TIMING
 
@@ -57,52 +58,42 @@ def log(output):
   }
 
 
-def test_other_shares_go_on_where_every_domain_was(
+def test_shares_may_be_others_and_a_rule_may_take_over(
   run, base, mixtures, tmp_path
 ):
-  output, whole = tmp_path / 'resumed', tmp_path / 'whole'
-  first = run(
-    *base, f'--mixture={mixtures}/a', '--steps=6', f'--output={output}'
-  )
-  assert first.code == 0, first.err
-  assert 'shares of tokens at step 1: a 80.0%, b 20.0%' in first.out
-  again = run(
-    *base, f'--mixture={mixtures}/b', '--steps=12', f'--output={output}'
-  )
-  assert again.code == 0, again.err
-  jump = {6: f'{mixtures}/a', 7: f'{mixtures}/b'}
-  result = run(
-    *base, f'--mixture={mixtures}/a', '--steps=12', f'--output={whole}',
-    f'--gin.train_mixture.MixtureSettings.schedule={jump}',
-  )  # fmt: skip
-  assert result.code == 0, result.err
-  assert log(output) == log(whole)
-  lines = log(whole)
-  assert abs(lines[6]['mixture/a'] - 0.8) < 0.1
-  assert abs(lines[12]['mixture/b'] - 0.9) < 0.1
-  history = manifests.read_manifest(output)['diagnostics']['mixture']
-  assert history['shares'] == [
-    [1, {'1': {'a': 0.8, 'b': 0.2}}],
-    [7, {'1': {'a': 0.1, 'b': 0.9}}],
-  ]
-  straight = manifests.read_manifest(whole)['diagnostics']['mixture']
-  assert history['read'] == straight['read']
-  assert [*straight['shares'][0][1]] == ['1', '6', '7']
-  tokens = [own['tokens'] for own in history['read'].values()]
-  assert sum(tokens) > 12 * 8 * 20
-  plain = run(*base, '--steps=13', f'--output={output}')
-  assert plain.code == 1 and "mixture: 'shares' there" in plain.last
+  output = tmp_path / 'model'
 
+  def go(steps, *more):
+    result = run(*base, *more, f'--steps={steps}', f'--output={output}')
+    assert result.code == 0, result.err
+    return result.out
 
-def test_a_domain_without_a_share_is_counted(run, base, mixtures, tmp_path):
-  result = run(
-    *base, f'--mixture={mixtures}/only', '--steps=1',
-    f'--output={tmp_path / "model"}',
-  )  # fmt: skip
-  assert result.code == 0, result.err
-  assert 'a 100.0%; 13 in domain b, without a share' in result.out
-  skipped = manifests.read_manifest(tmp_path / 'model')['skipped']
+  out = go(6, f'--mixture={mixtures}/a')
+  assert 'shares of tokens at step 1: a 80.0%, b 20.0%' in out
+  out = go(12, f'--mixture={mixtures}/only')
+  assert 'a 100.0%; 13 in domain b, without a share' in out
+  skipped = manifests.read_manifest(output)['skipped']
   assert skipped['in domain b, without a share'] == 13
+  out = go(
+    21, f'--mixture={mixtures}/b', '--gin_file=runs/odm.gin',
+    '--gin.odm.make.warmup_steps=1', '--gin.odm.make.reward_scale=15.0',
+  )  # fmt: skip
+  assert 'a 10.0%, b 90.0%; then by odm' in out
+  lines = log(output)
+  assert abs(lines[6]['mixture/a'] - 0.8) < 0.1
+  assert [lines[step]['mixture/a'] for step in (9, 12)] == [1.0, 1.0]
+  assert 0 < lines[21]['mixture/a'] < 1
+  found = manifests.read_manifest(output)['diagnostics']['mixture']
+  (_, first), (_, second), (begin, third) = found['shares']
+  assert first == {'1': {'a': 0.8, 'b': 0.2}} and second == {'1': {'a': 1.0}}
+  assert begin == 13 and third['start'] == {'a': 0.1, 'b': 0.9}
+  assert third['odm']['warmup_steps'] == 1
+  assert sum(own['tokens'] for own in found['read'].values()) > 21 * 8 * 20
+  mean = mixtures_io.read_mixture(output / 'mixture')
+  last = manifests.read_manifest(output / 'mixture')['diagnostics']['last']
+  assert mean.domains == ('a', 'b') and set(last) == {'a', 'b'}
+  plain = run(*base, '--steps=22', f'--output={output}')
+  assert plain.code == 1 and "mixture: 'shares' there" in plain.last
 
 
 @pytest.mark.parametrize(
@@ -114,6 +105,13 @@ def test_a_domain_without_a_share_is_counted(run, base, mixtures, tmp_path):
     ('none', [], ['none: not there', 'jaxcurate mix']),
     ('a', ['--gin.train_mixture.MixtureSettings.schedule={0: "x"}'],
      ['x: not']),
+    ('a', ['--gin_file=runs/odm.gin', '--gin.train.run.windowing="concat"'],
+     ["drop windowing 'concat'"]),
+    ('a', ['--gin_file=runs/odm.gin', '--gin.odm.make.smoothing=2.0'],
+     ['MixtureSettings.online: smoothing is 2.0']),
+    ('a', ['--gin_file=runs/odm.gin',
+           '--gin.train_mixture.MixtureSettings.schedule={9: "x"}'],
+     ['odm moves the shares', 'drop a schedule']),
   ],
 )  # fmt: skip
 def test_mistakes_are_one_clear_line(
@@ -129,7 +127,8 @@ def test_mistakes_are_one_clear_line(
 def test_schedules_are_read_from_files(mixtures):
   def read(path, schedule, selection=None):
     settings = train_mixture.MixtureSettings(path, schedule)
-    return train_mixture.read(settings, selection)
+    found = train_mixture.read(settings, selection, 'document')
+    return found and found.schedule
 
   assert read(None, None) is None
   found = read(str(mixtures / 'a'), {9: str(mixtures / 'b')})

@@ -62,8 +62,8 @@ def make(cache, mixtures, **options):
     **options,
   }
   return mixture_batches.MixtureBatches(
-    cache.train, cache.domains, VOCABULARY, SETTINGS, scheduled(mixtures),
-    **options,
+    cache.train, cache.domains, VOCABULARY, SETTINGS,
+    scheduled(mixtures), **options,
   )  # fmt: skip
 
 
@@ -194,6 +194,17 @@ def test_shares_move_with_the_batches(cache):
   ]
   batches.close()
   assert seen == [{'a'}] * 4 + [{'b'}] * 4
+
+
+def test_new_shares_on_resuming_are_a_jump_of_the_schedule(cache):
+  one, two = {'a': 0.7, 'b': 0.3}, {'a': 0.2, 'b': 0.8}
+  _, end, whole = take_hosts(cache, {1: one, 5: one, 6: two}, {}, 10, 1)
+  _, state, first = take_hosts(cache, {1: one}, {}, 5, 1)
+  _, state, second = take_hosts(cache, {1: two}, state, 5, 2, prefetch=1)
+  assert state['domains'] == end['domains']
+  for expected, batch in zip(whole, first + second, strict=True):
+    for name in expected:
+      np.testing.assert_array_equal(expected[name], batch[name], err_msg=name)
 
 
 def test_history_and_domains_without_a_share_stay_in_the_state(cache):
