@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float64
 import numpy as np
 import scipy
 
-_TOLERANCE = 1e-7  # of the gradient's largest entry; the loss is below ln 2
-_MAX_STEPS = 2_000
+_TOLERANCE = 1e-6  # of the gradient's largest entry; the loss is below ln 2
+_MAX_STEPS = 1_000
 
 
 class Classifier(NamedTuple):
