@@ -61,6 +61,7 @@ def run(
   domains: str | None = None,
   domain_field: str = 'domain',
   max_copies: float = 4.0,
+  allocation: str = 'quota',
   threshold: float | None = None,
   exclude: Sequence[str] = (),
   seed: int = 0,
@@ -81,6 +82,8 @@ def run(
     domains: ids and domains, for a mixture; None: of the inputs.
     domain_field: column of the domain, of files.
     max_copies: of one document, under a mixture.
+    allocation: 'quota' gives every domain its share of the budget,
+      'probability' on average only; under a mixture.
     threshold: see `samplers.threshold` and `samplers.uncertainty`; None for
       their own default.
     exclude: ids that are left out, see `data.read_ids`: a selection drawn
@@ -134,7 +137,7 @@ def run(
     'seed': seed,
     'tables': [manifests.read_manifest(i)['created'] for i in inputs],
     **pool_tables.settings_of(more),
-    **_settings_of(wanted, domains, max_copies),
+    **_settings_of(wanted, domains, max_copies, allocation),
     **gin_files.settings([name]),
   }
   if (epath.Path(output) / manifests.NAME).exists():
@@ -151,7 +154,13 @@ def run(
     if wanted is not None:
       assert amount is not None
       selection, other = sample_mixture.sample(
-        seed, wanted, table, candidates, amount, max_copies=max_copies
+        seed,
+        wanted,
+        table,
+        candidates,
+        amount,
+        max_copies=max_copies,
+        allocation=allocation,
       )
       for domain, count in other.items():
         known[f'in domain {domain}, not of the mixture'] = count
@@ -206,13 +215,21 @@ def _method_name(
 
 
 def _settings_of(
-  mixture: Mixture | None, domains: str | None, max_copies: float
+  mixture: Mixture | None,
+  domains: str | None,
+  max_copies: float,
+  allocation: str,
 ) -> dict[str, Any]:
   """Settings of a draw by a mixture; none where there is none."""
   if mixture is None:
     return {}
   digest = hashlib.blake2b(repr(mixture).encode(), digest_size=8).hexdigest()
-  return {'mixture': digest, 'domains': domains, 'max_copies': max_copies}
+  return {
+    'mixture': digest,
+    'domains': domains,
+    'max_copies': max_copies,
+    'allocation': allocation,
+  }
 
 
 def _digest(ids: Set[str]) -> str | None:

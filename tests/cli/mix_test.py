@@ -138,6 +138,38 @@ def test_tokens_are_within_one_percent_of_a_large_budget(num_domains):
   assert abs(np.mean(weights) - table.num_tokens.sum()) <= 4 * error
 
 
+def test_domains_are_drawn_by_probability():
+  """Counts of draws are multinomial: their mean, their spread, the budget."""
+  table, wanted = pool(120), np.array([0.6, 0.3, 0.1])
+  mixture = Mixture(('d0', 'd1', 'd2'), wanted)
+  candidates = Candidates(
+    table.id, ids_lib.hash_ids(table.id), table.scores['quality'],
+    table.num_tokens, table.domain,
+  )  # fmt: skip
+  budget, trials = int(30 * table.num_tokens.mean()), 200
+  code = {i: int(d[1:]) for i, d in zip(table.id, table.domain, strict=True)}
+  length = dict(zip(table.id, table.num_tokens.tolist(), strict=True))
+  shares, totals = np.zeros((trials, 3)), np.zeros(trials)
+  for seed in range(trials):
+    drawn, _ = sample_mixture.sample(
+      seed, mixture, table, candidates, Budget(budget, 'tokens'),
+      max_copies=4.0, allocation='probability',
+    )  # fmt: skip
+    tokens = [c * length[i] for i, c in zip(drawn.id, drawn.count.tolist())]
+    assert abs(sum(tokens) - budget) <= max(length.values())
+    np.add.at(shares[seed], [code[i] for i in drawn.id], tokens)
+    totals[seed] = np.sum(drawn.count / drawn.expected_count)
+  shares /= budget
+  draws = 30  # as many as the budget has documents of mean length, about
+  deviation = np.sqrt(wanted * (1 - wanted) / draws)
+  np.testing.assert_allclose(
+    shares.mean(axis=0), wanted, atol=4 * 1.3 * deviation.max() / trials**0.5
+  )
+  np.testing.assert_allclose(shares.std(axis=0), deviation, rtol=0.3)
+  error = totals.std() / np.sqrt(trials)
+  assert abs(totals.mean() - len(table.id)) <= 4 * error
+
+
 def test_a_refused_setting_leaves_the_folder_free(run, scores, tmp_path):
   argv = ('mix', '--method=proportional', f'--input={scores}')
   argv += (f'--output={tmp_path / "mix"}',)
@@ -159,6 +191,9 @@ def test_what_a_user_can_put_right(run, scores, tmp_path, fails_clearly):
   argv = ('sample', f'--mixture={own}', given, out)
   assert fails_clearly(run(*argv), 'mixture needs a --budget')
   assert fails_clearly(run(*argv, '--budget=9'), "domain 'zz'", 'd0, d1, d2')
+  gin = """--gin.sample.run.allocation='fate'"""
+  assert fails_clearly(run(*argv[:-2], given, out, '--budget=9', gin),
+                       "allocation is 'fate'")  # fmt: skip
   result = run(*argv, '--budget=9', '--method=uniform')
   assert fails_clearly(result, '--mixture=FOLDER')
   assert fails_clearly(run(*argv, '--budget=9', '--by=quality'), 'drop --by')
