@@ -15,9 +15,11 @@ from jaxcurate.cli import gin_files, mix_proxies, pool_tables
 from jaxcurate.io import atomic, mixtures
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
-from jaxcurate.types import Mixture, Proxies, Searched
+from jaxcurate.types import Mixture, Searched
 
-_WITHOUT_SCORES = ('climb', 'doremi', 'proportional', 'regmix')
+_WITHOUT_SCORES = (
+  'climb', 'doge_proxy', 'doremi_rounds', 'proportional', 'regmix',
+)  # fmt: skip
 _ONE_SCORE = ('score_mixture',)
 
 
@@ -91,19 +93,24 @@ def run(
     **gin_files.settings([name, 'regressors', 'optimizers']),
   }
   arguments: dict[str, Any] = {}
-  if 'proxies' in inspect.signature(mix).parameters:
-    plan = proxies(output=output, seed=seed)
+  wanted = inspect.signature(mix).parameters
+  for part in ('proxies', 'learn'):
+    if part not in wanted:
+      continue
+    plan = proxies(output=output, seed=seed, needs_target=part == 'proxies')
     settings['proxies'] = plan.settings
+    open_part = plan.search if part == 'proxies' else plan.learn
 
-    @functools.cache
-    def make() -> Proxies:
-      manifests.begin(output, 'mixture', settings)
-      return plan.make(table)
-
-    arguments['seed'] = seed
     # Only when the first is asked for: a setting that is refused before must
     # not claim the folder.
-    arguments['proxies'] = lambda space, rows: make()(space, rows)
+    @functools.cache
+    def begun(open_part: Callable[..., Any] = open_part) -> Any:
+      manifests.begin(output, 'mixture', settings)
+      return open_part(table)
+
+    arguments[part] = lambda *args, begun=begun: begun()(*args)
+  if 'seed' in wanted:
+    arguments['seed'] = seed
   done = (epath.Path(output) / manifests.NAME).exists()
   if done and manifests.begin(output, 'mixture', settings):
     print(f'{output}: already mixed with these settings')
@@ -165,7 +172,9 @@ def _entropy(mixture: Mixture) -> float:
 
 def _report(diagnostics: Mapping[str, Any]) -> None:
   """What a search found, and how far to trust it."""
-  if not diagnostics:
+  for number, line in enumerate(diagnostics.get('rounds', ()), start=1):
+    print(f'  round {number} moved the shares by {line["moved"]:.3f} (L1)')
+  if 'regressor' not in diagnostics:
     return
   if diagnostics['diverged']:
     print(

@@ -18,10 +18,16 @@ from jaxcurate.data import (
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
-from jaxcurate.train import optimizers
+from jaxcurate.train import learnt_shares, optimizers
 from jaxcurate.train import proxies as proxies_lib
 from jaxcurate.train import text as text_lib
-from jaxcurate.types import Proxies, ScoreTable, Selection
+from jaxcurate.types import (
+  LearnShares,
+  Proxies,
+  ScoreTable,
+  Selection,
+  Weighting,
+)
 from jaxcurate.weightings import uniform
 
 
@@ -29,18 +35,21 @@ class Plan(NamedTuple):
   """Proxies that are set up, but have not read any text yet.
 
   Attributes:
-    settings: all that decides their losses, for the manifest.
-    make: pool -> what trains them.
+    settings: all that decides what they find, for the manifest.
+    search: pool -> what trains the proxies of a search.
+    learn: pool -> what trains a proxy that learns shares itself.
   """
 
   settings: dict[str, Any]
-  make: Callable[[ScoreTable], Proxies]
+  search: Callable[[ScoreTable], Proxies]
+  learn: Callable[[ScoreTable], LearnShares]
 
 
 def prepare(
   *,
   output: str,
   seed: int,
+  needs_target: bool,
   corpus: Sequence[str] = (),
   anchors: Sequence[str] = (),
   network: load.Config | None = None,
@@ -52,6 +61,7 @@ def prepare(
   max_segments: int = 8,
   members: int = 32,
   optimizer: Callable[..., optimizers.Optimizer] = optimizers.make_optimizer,
+  online: Callable[..., Weighting] = uniform.make,
   format: str | None = None,
   text_field: str = 'text',
   id_field: str = 'id',
@@ -64,6 +74,7 @@ def prepare(
   Args:
     output: folder of the search, for the proxies' log and their tokens.
     seed: the same for every proxy.
+    needs_target: whether the method searches for the lowest target loss.
     corpus: the text of the pool.
     anchors: the target: text on which the loss is to be low. Where it has
       domains they count alike.
@@ -75,13 +86,14 @@ def prepare(
       `train.run`'s.
     members: proxies side by side.
     optimizer: of every proxy.
+    online: the weighting of a proxy that learns shares itself.
     format, text_field, id_field, domain_field, on_bad_row: of both corpora.
     dtype: of activations; None chooses by device.
 
   Raises:
     UserError: no target, no network, or nothing to read.
   """
-  if not anchors:
+  if needs_target and not anchors:
     raise UserError(
       'a search needs a target: --anchors=FILES, text on which models trained'
       ' on the mixture should do well'
@@ -114,22 +126,32 @@ def prepare(
       format=format,
     )
 
-  pool_text, target_text = read(corpus), read(anchors)
+  pool_text = read(corpus)
+  target_text = read(anchors) if anchors else None
   rows = row_shape.settings_for(
     start.network, length=length, max_segments=max_segments
   )
-  own = optimizer()
+  weighting = train_parts.make_weighting(online, online.__module__)
   settings = {
     'corpus': [source.name for source in pool_text.sources],
-    'anchors': [source.name for source in target_text.sources],
+    'anchors': [s.name for s in target_text.sources] if target_text else [],
     'fields': list(pool_text.fields),
     'model': model or str(start.config),
     'vocabulary': getattr(words, 'name', f'size {words.size}'),
     'steps': steps,
     'rows': [rows_per_batch, length, max_segments],
   }
+  shared = {
+    'network': load.for_training(start),
+    'params': start.params,
+    'optimizer': optimizer(),
+    'steps': steps,
+    'rows_per_batch': rows_per_batch,
+    'folder': f'{output}/proxies',
+    'seed': seed,
+  }
 
-  def make(table: ScoreTable) -> Proxies:
+  def text_of(table: ScoreTable) -> proxies_lib.ProxyText:
     ones = np.ones(len(table.id))
     cache = token_cache.build(
       train_parts.cache_folder(output),
@@ -138,7 +160,7 @@ def prepare(
       settings={'files': settings['corpus'], 'fields': settings['fields']},
       selection=Selection(table.id, ones.astype(np.int32), ones),
       holdout_share=0.0,
-      eval_rows=target_text.rows(),
+      eval_rows=target_text.rows() if target_text else None,
     )
     lost = cache.skipped.get('selected but not in the corpus', 0)
     if lost:
@@ -148,28 +170,26 @@ def prepare(
       )
     _warn_shared(cache)
     _announce(start, cache, steps * rows_per_batch * length)
+    target = []
+    if target_text:
+      target = text_lib.held_out_batches(
+        cache.eval, cache.domains, words, rows, rows_per_batch
+      )
+    row = token_cache.document_rows(cache.train, table.id, 'the tables')
+    return proxies_lib.ProxyText(cache.train, row, words, rows, target)
+
+  def search(table: ScoreTable) -> Proxies:
     return proxies_lib.make_proxies(
-      proxies_lib.ProxyText(
-        cache.train,
-        token_cache.document_rows(cache.train, table.id, 'the tables'),
-        words,
-        rows,
-        text_lib.held_out_batches(
-          cache.eval, cache.domains, words, rows, rows_per_batch
-        ),
-      ),
-      network=load.for_training(start),
-      params=start.params,
-      optimizer=own,
-      weighting=uniform.make(),
-      steps=steps,
-      rows_per_batch=rows_per_batch,
-      members=members,
-      folder=f'{output}/proxies',
-      seed=seed,
+      text_of(table), weighting=uniform.make(), members=members, **shared
     )
 
-  return Plan(settings, make)
+  def learn(table: ScoreTable) -> LearnShares:
+    domains, code = np.unique(table.domain.astype(str), return_inverse=True)
+    return learnt_shares.make_learner(
+      text_of(table), domains.tolist(), code, weighting=weighting, **shared
+    )
+
+  return Plan(settings, search, learn)
 
 
 def _announce(

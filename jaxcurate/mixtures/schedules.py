@@ -19,7 +19,7 @@ class ShareSchedule(NamedTuple):
   Attributes:
     domains: M names.
     steps: P ascending, 1 is the first step of a run.
-    share_PxM: [P, M] float64 >= 0, rows sum to 1.
+    share_PxM: [P, M] float64 >= 0, rows sum to 1 but for rounding.
   """
 
   domains: tuple[str, ...]
@@ -50,7 +50,7 @@ def make_schedule(mixtures: Mapping[int, Mixture]) -> ShareSchedule:
   for row, step in enumerate(steps):
     own = mixtures[step]
     places = [domains.index(name) for name in own.domains]
-    share_PxM[row, places] = own.share_M / own.share_M.sum()
+    share_PxM[row, places] = own.share_M
   some = np.flatnonzero(share_PxM.any(axis=0))
   return ShareSchedule(
     tuple(domains[place] for place in some), steps, share_PxM[:, some]
@@ -66,11 +66,13 @@ def share_at(schedule: ShareSchedule, step: int) -> Float64[np.ndarray, ' M']:
   """
   after = int(np.searchsorted(schedule.steps, step))
   if after in (0, len(schedule.steps)):
-    return schedule.share_PxM[max(after - 1, 0)]
+    share_M = schedule.share_PxM[max(after - 1, 0)]
+    return share_M / share_M.sum()
   begin, end = schedule.steps[after - 1 : after + 1]
   part = (step - begin) / (end - begin)
   first_M, second_M = schedule.share_PxM[after - 1 : after + 1]
-  return (1 - part) * first_M + part * second_M
+  share_M = (1 - part) * first_M + part * second_M
+  return share_M / share_M.sum()
 
 
 def to_json(schedule: ShareSchedule) -> dict[str, Any]:

@@ -113,7 +113,7 @@ def make_proxies(
   def train(space: SearchSpace, rows: np.ndarray, name: str) -> list[Any]:
     batches = [
       TrainingBatches(
-        _with_copies(text, space.values(row), budget, seed),
+        with_copies(text, space.values(row), budget, seed),
         text.vocabulary,
         text.rows,
         rows_per_batch=rows_per_batch,
@@ -162,7 +162,7 @@ def make_proxies(
         }
         for i, summary in zip(group, summaries, strict=True)
       ]
-      _append(log, lines)
+      append_log(log, lines)
       shutil.rmtree(folder / name)
       bar.update(len(group))
     bar.close()
@@ -216,10 +216,17 @@ def copies_for(
   return copies
 
 
-def _with_copies(
+def with_copies(
   text: ProxyText, value: np.ndarray, budget: int, seed: int
 ) -> TokenPart:
-  """The pool with as many copies as a candidate wants."""
+  """The pool with as many copies as a candidate wants.
+
+  Args:
+    text: N documents.
+    value: [N] by row of the table, see `copies_for`.
+    budget: tokens.
+    seed: of the rounding.
+  """
   uniform = np.random.default_rng((seed, 3)).random(len(text.row))
   copies = copies_for(
     value[text.row], np.diff(text.part.offsets), budget, uniform
@@ -265,7 +272,7 @@ def _target_loss(summary: Mapping[str, Any], vocabulary: int) -> float | None:
   return float(np.mean(known))
 
 
-def _append(path: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
+def append_log(path: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
   """Adds finished proxies, on disk when this returns."""
   whole = path.read_text().rpartition('\n') if path.exists() else ('', '', '')
   if whole[2]:  # a line that was cut off

@@ -9,6 +9,7 @@ per row, E = B * S examples, N documents, Q criteria, P prefix slots.
 from jaxcurate.types.artefacts import Candidates, ScoreTable, Selection
 from jaxcurate.types.heads import Head, HeadSettings
 from jaxcurate.types.mixtures import (
+  LearnShares,
   Mixture,
   Proxies,
   QualityShape,
@@ -53,6 +54,7 @@ __all__ = [
   'FitTools',
   'Head',
   'HeadSettings',
+  'LearnShares',
   'Mixture',
   'Network',
   'Params',

@@ -103,6 +103,11 @@ Proxies = Callable[
 ]
 
 
+# Trains a proxy on a pool whose domains have these shares [M], with weights of
+# domains that follow its loss, and returns the mean of the weights [M].
+LearnShares = Callable[[Float64[np.ndarray, ' M']], Float64[np.ndarray, ' M']]
+
+
 class Searched(NamedTuple):
   """What a method that trains proxies returns.
 

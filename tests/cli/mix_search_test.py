@@ -87,3 +87,20 @@ def test_what_a_search_needs(run, command, scores, corpus, tmp_path):
   lacking = [x for x in command() if not x.startswith('--corpus')]
   lacking.append(f'--corpus={half}')
   assert '21 of 30 documents' in run(*lacking).last
+
+
+def test_rounds_of_a_proxy_that_learns_shares(run, command, tmp_path):
+  argv = [
+    x.replace('regmix', 'doremi_rounds')
+    for x in command('--gin.doremi_rounds.mix.max_rounds=1')
+    if 'regmix.mix' not in x and not x.startswith('--anchors')
+  ]
+  result = run(*argv)
+  assert result.code == 0, result.err
+  assert 'round 1 moved the shares by' in result.out
+  mixture = mixtures.read_mixture(tmp_path / 'mix')
+  assert mixture.domains == ('a', 'b')
+  manifest = json.loads((tmp_path / 'mix' / 'manifest.json').read_text())
+  [line] = manifest['diagnostics']['rounds']
+  learnt = list(line['shares'].values())
+  assert mixture.share_M.tolist() == pytest.approx(learnt, rel=1e-5)
