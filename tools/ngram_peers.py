@@ -42,8 +42,8 @@ _WORD = r'\w+|[^\w\s]+'
 # Name -> settings of HashingVectorizer, and scikit-learn's C to try.
 _PEERS = {
   'counts of words (GPT-3)': ({'norm': None}, (1e-4, 1e-3, 1e-2)),
-  'means (fastText)': ({'norm': 'l1', 'ngram_range': (1, 2)}, (1e2, 1e4, 1e6)),
-  'unit vectors': ({'norm': 'l2', 'ngram_range': (1, 2)}, (1.0, 10.0, 100.0)),
+  'means (fastText)': ({'norm': 'l1', 'ngram_range': (1, 2)}, (1e2, 1e4)),
+  'unit vectors': ({'norm': 'l2', 'ngram_range': (1, 2)}, (1.0, 10.0)),
 }
 
 

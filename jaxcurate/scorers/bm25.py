@@ -41,6 +41,7 @@ _WORD = re.compile(r'\w+')
 # Terms per example: a document with more is several, added up in float64, so
 # that no long sum is rounded in float32.
 _LENGTH = 128
+_ROWS = 64  # per device: a pass of one look-up per term
 _BLOCK = 1024  # documents read at a time
 
 Term = Any  # a word, or the id of a token
@@ -144,6 +145,7 @@ def make(
       decoder_length=_LENGTH,
       apply=apply,
       combine=lambda outputs: {'bm25': np.sum(outputs['bm25'], dtype='f8')},
+      rows=_ROWS,
       reads=0,
     ),
     score=lambda outputs: {'bm25': float(outputs['bm25'])},
