@@ -5,7 +5,7 @@ benchmarks.jsonl to search with, and others of both in held_out.jsonl. No row is
 in two parts.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import json
 import lzma
 import pathlib
@@ -13,7 +13,6 @@ import tarfile
 from typing import Any
 
 import numpy as np
-import study_text
 
 from jaxcurate.io import atomic
 from jaxcurate.ops import ids as ids_lib
@@ -22,6 +21,7 @@ from jaxcurate.ops import ids as ids_lib
 def pool_and_targets(
   folder: pathlib.Path,
   *,
+  write_pool: Callable[[pathlib.Path], None],
   corpora: str,
   instructions: Sequence[str],
   benchmarks: Sequence[str],
@@ -34,6 +34,7 @@ def pool_and_targets(
 
   Args:
     folder: to write to.
+    write_pool: writes the pool and its held-out text, see `study_text`.
     corpora: folder that holds instruction/ and benchmarks/.
     instructions: files of instruction/, lists in Alpaca's layout.
     benchmarks: members of benchmarks/llm_foundry_local_data.tar.xz; a row is a
@@ -46,7 +47,7 @@ def pool_and_targets(
   Raises:
     ValueError: a target has too few rows.
   """
-  study_text.passages(folder)
+  write_pool(folder)
   root = pathlib.Path(corpora)
   held_out = (folder / 'held_out.jsonl').read_text()
   found = {
