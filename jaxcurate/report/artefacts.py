@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcurate.types import ScoreTable, Selection
+from jaxcurate.types import Mixture, ScoreTable, Selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +31,16 @@ class Kept:
   method: str
   manifest: Mapping[str, Any]
   selection: Selection
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+  """A folder written by `jaxcurate mix`; named after its folder."""
+
+  path: str
+  name: str
+  manifest: Mapping[str, Any]
+  mixture: Mixture
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +79,7 @@ class Study:
   Attributes:
     table: the columns of all score folders side by side, None without any.
     baseline: the method that the others are compared with, None without it.
+    mixtures: of `jaxcurate mix`.
   """
 
   scores: Sequence[Scores]
@@ -76,6 +87,7 @@ class Study:
   runs: Sequence[Run]
   table: ScoreTable | None
   baseline: str | None
+  mixtures: Sequence[Mixed] = ()
 
   def methods(self) -> dict[str, list[Run]]:
     """Runs by method, baseline first, then in the order found."""
@@ -135,3 +147,12 @@ def criterion(kept: Kept) -> str | None:
   """The score column a selection was drawn by, None for random subsets."""
   value = setting(kept.manifest, 'by')
   return str(value).strip('\'"') if value else None
+
+
+def natural(mixed: Mixed) -> dict[str, float]:
+  """Domain -> share of the corpus's tokens; empty where it is not known."""
+  diagnostics = mixed.manifest.get('diagnostics')
+  found = diagnostics.get('natural') if isinstance(diagnostics, dict) else None
+  if not isinstance(found, dict):
+    return {}
+  return {str(k): float(v) for k, v in found.items()}

@@ -1,7 +1,7 @@
 """Finds out what every input folder holds and reads it.
 
-Inputs are folders that `score`, `sample` or `train` wrote, or folders that
-hold such folders at any depth (a study: scores/, selections/<method>/,
+Inputs are folders that `score`, `sample`, `mix` or `train` wrote, or folders
+that hold such folders at any depth (a study: scores/, selections/<method>/,
 runs/<method>/seed<k>/). Only artefacts are read: manifests, tables, metrics
 and kept excerpts; never the corpus and never a checkpoint.
 """
@@ -16,6 +16,7 @@ from etils import epath
 import numpy as np
 
 from jaxcurate.io import manifest as manifests
+from jaxcurate.io import mixtures as mixtures_io
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
 from jaxcurate.report import artefacts, merge, metrics
@@ -41,7 +42,7 @@ def load(
   Raises:
     UserError: no artefact, a broken one, or an unknown baseline.
   """
-  scores, selections, runs = [], [], []
+  scores, selections, runs, mixtures = [], [], [], []
   for folder in _artefacts(inputs):
     content = manifests.read_manifest(folder)
     if content['kind'] == 'scores':
@@ -50,11 +51,16 @@ def load(
       name = _selection_name(folder)
       selection = tables.read_selection(folder)
       selections.append(artefacts.Kept(folder, name, content, selection))
+    elif content['kind'] == 'mixture':
+      mixture = mixtures_io.read_mixture(folder)
+      name = _selection_name(folder)
+      mixtures.append(artefacts.Mixed(folder, name, content, mixture))
     elif content['kind'] != 'judge':  # no run to compare with others
       runs.append(_read_run(folder, content))
   named = [(run.path, f'run {run.method!r} seed {run.seed}') for run in runs]
   _refuse_same_names(named)
   _refuse_same_names([(s.path, f'selection {s.method!r}') for s in selections])
+  _refuse_same_names([(m.path, f'mixture {m.name!r}') for m in mixtures])
   names = {run.method for run in runs}
   if baseline is not None and baseline not in names:
     raise UserError(
@@ -64,7 +70,7 @@ def load(
   if baseline is None and BASELINE in names:
     baseline = BASELINE
   table = merge.merged_scores(scores)
-  return artefacts.Study(scores, selections, runs, table, baseline)
+  return artefacts.Study(scores, selections, runs, table, baseline, mixtures)
 
 
 def _artefacts(inputs: Sequence[str]) -> list[str]:
@@ -77,7 +83,7 @@ def _artefacts(inputs: Sequence[str]) -> list[str]:
     if not inside:
       raise UserError(
         f'{pattern}: no artefact there; give folders that `jaxcurate score`,'
-        ' `sample` or `train` wrote, or a folder that holds such folders'
+        ' `sample`, `mix` or `train` wrote, or a folder that holds such folders'
       )
     for path in inside:
       name = os.fspath(path)

@@ -10,11 +10,13 @@ from jaxcurate.io import atomic
 from jaxcurate.report import (
   artefacts,
   figures_kept,
+  figures_mixtures,
   figures_outcome,
   figures_runs,
   figures_scores,
   findings,
   load,
+  mixtures,
   page,
   plotting,
   summary,
@@ -34,8 +36,8 @@ def run(
   """Writes report.html, and every figure as PNG and JSON beside it.
 
   Args:
-    inputs: folders that `score`, `sample` or `train` wrote, folders that hold
-      such folders, or globs of folders.
+    inputs: folders that `score`, `sample`, `mix` or `train` wrote, folders that
+      hold such folders, or globs of folders.
     output: folder of the page.
     title: heading of the page.
     baseline: the run to compare with; None takes the one called uniform.
@@ -121,6 +123,12 @@ def _sections(
       '',
       [figures_kept.kept_share(study), figures_kept.overlaps(study)],
     ),
+    (
+      'mixtures',
+      'Mixtures',
+      mixtures.table(study),
+      [figures_mixtures.shares(study), *figures_mixtures.quality(study)],
+    ),
     ('examples', 'Best and worst', page.examples(study.scores), []),
   ]
   sections, drawn = [], []
@@ -138,6 +146,7 @@ def _subtitle(study: artefacts.Study) -> str:
   counts = [
     (len(study.scores), 'score folder'),
     (len(study.selections), 'selection'),
+    (len(study.mixtures), 'mixture'),
     (len(study.methods()), 'method'),
     (len(study.runs), 'training run'),
   ]

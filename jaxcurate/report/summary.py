@@ -175,6 +175,7 @@ def provenance(study: artefacts.Study, own_command: str) -> str:
   folders = [
     *((s.path, s.manifest) for s in study.scores),
     *((s.path, s.manifest) for s in study.selections),
+    *((m.path, m.manifest) for m in study.mixtures),
     *((r.path, r.manifest) for r in study.runs),
   ]
   rows = []
