@@ -56,6 +56,7 @@ SETTINGS = {
   'color_filter': {'max_length': 128},
   'embedding_similarity': {'max_length': 128},
   'embedding_regression': {'max_length': 128},
+  'clusters': {'max_length': 128, 'embedding': 'states', 'num_clusters': 2},
   'deita': {'max_length': 256},
   'nuggets': {'max_length': 128},
   'lamdas': {'max_length': 128, 'prefix_length': 4, 'epochs': 1},

@@ -4,23 +4,26 @@ import argparse
 from collections.abc import Callable, Sequence
 import functools
 import hashlib
-import sys
 from typing import Any
 
 import jax
 
 from jaxcurate.cli import flags as flags_lib
-from jaxcurate.cli import gin_files, score_cascade, score_methods
+from jaxcurate.cli import (
+  gin_files,
+  score_cascade,
+  score_methods,
+  score_report,
+)
 from jaxcurate.cli import inputs as inputs_lib
 from jaxcurate.data import readers
 from jaxcurate.io import atomic
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import mesh as mesh_lib
-from jaxcurate.scoring import engine, fitting, overlap
+from jaxcurate.scoring import engine, fitting
 from jaxcurate.scoring import run as scoring
 from jaxcurate.types import Scorer
 
-_POOR_AGREEMENT = 0.7  # Spearman; below it an estimate is mostly noise
 # Rows packed together: enough for full batches, few enough to commit often.
 _CPU_BLOCK, _ACCELERATOR_BLOCK = 512, 4096
 
@@ -220,7 +223,7 @@ def run(
     bar.close()
   if jax.process_index() == 0:
     atomic.write_text(f'{output}/config.gin', gin_files.resolved())
-    _report(manifest, names, output)
+    score_report.report(manifest, names, output)
 
 
 def _flops_per_token(
@@ -261,38 +264,3 @@ def _settings(
     'files': [source.name for source in corpus.sources],
     **gin_files.settings(modules),
   }
-
-
-def _report(manifest: dict[str, Any], names: list[str], output: str) -> None:
-  """What came out, and the next command."""
-  skipped = ', '.join(f'{n} {why}' for why, n in manifest['skipped'].items())
-  without = manifest['diagnostics']['without_score']
-  print(
-    f'{output}: {manifest["num_rows"]} documents, columns {", ".join(names)}'
-    + (f'; skipped {skipped}' if skipped else '')
-    + ''.join(f'; {n} without {name}' for name, n in without.items())
-    + f'; padding {manifest["diagnostics"]["padding_share"]:.1%}'
-  )
-  for name, said in manifest['diagnostics'].get('fitted', {}).items():
-    score_methods.report(name, said)
-  if 'cascade' in manifest['diagnostics']:
-    score_cascade.report(manifest['diagnostics']['cascade'])
-  found = manifest['diagnostics'].get('anchors', {})
-  if found.get('either') and not manifest['settings']['exclude_anchors']:
-    print(
-      overlap.warning(found['id'], found['text'], found['either']),
-      file=sys.stderr,
-    )
-  for name in names:
-    agreement = manifest['diagnostics'].get(name, {}).get('spearman_exact', 1)
-    if agreement < _POOR_AGREEMENT:
-      print(
-        f'{name}: ranks agree with the exact density at Spearman'
-        f' {agreement:.2f} only; use --method=density_references, or more'
-        ' hashes (--gin.density.make.hashes_per_row=4)'
-      )
-  method = 'inverse_propensity' if names[0].startswith('density') else 'top_k'
-  print(
-    f'next: jaxcurate sample --method={method} --by={names[0]}'
-    f' --input={output} --budget=0.2 --output=kept'
-  )

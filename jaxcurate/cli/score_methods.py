@@ -7,7 +7,7 @@ the corpus itself, `corpus` for sums over all of it, `head` for the
 one beside the model.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 import hashlib
 import heapq
 import importlib
@@ -235,17 +235,6 @@ def sample_documents(
       elif entry > heap[0]:
         heapq.heapreplace(heap, entry)
   return [row for _, _, row in sorted(heap, reverse=True)]
-
-
-def report(column: str, said: Mapping[str, Any]) -> None:
-  """Prints what a method said of its fit: numbers in a line, then lists.
-
-  Args:
-    column: its first.
-    said: one of `diagnostics.fitted` of a manifest.
-  """
-  numbers = {k: v for k, v in said.items() if isinstance(v, int | float)}
-  print(f'{column}: ' + ', '.join(f'{k} {v:.4g}' for k, v in numbers.items()))
 
 
 def total(corpus: readers.Corpus, count: Count) -> dict[str, np.ndarray]:

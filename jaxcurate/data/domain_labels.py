@@ -2,6 +2,8 @@
 
 import pathlib
 
+import numpy as np
+
 from jaxcurate.data import label_rows
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
@@ -10,6 +12,9 @@ from jaxcurate.io.errors import UserError
 
 def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
   """Id -> domain, of a score folder or of JSON Lines or Parquet.
+
+  Where the method `clusters` scored a folder, the domains are the names of the
+  clusters; a document that lies in none has no domain.
 
   Args:
     path: a folder that `jaxcurate score` wrote, or files with columns.
@@ -20,6 +25,8 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
   """
   folder = pathlib.Path(path)
   if folder.is_dir() and (folder / manifests.NAME).is_file():
+    if (names := _cluster_names(path)) is not None:
+      return _of_clusters(path, names)
     table, _ = tables.read_score_table([path], [])
     pairs = [
       (f'{path}: document {id_!r}', id_, domain)
@@ -39,3 +46,21 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
       raise UserError(f'{place}: id {id_!r} has a domain already')
     found[str(id_)] = str(domain)
   return found
+
+
+def _cluster_names(path: str) -> list[str] | None:
+  """The names of a score folder's clusters, None where it has none."""
+  manifest = manifests.read_manifest(path)
+  fitted = manifest.get('diagnostics', {}).get('fitted', {})
+  return fitted.get('clusters', {}).get('names')
+
+
+def _of_clusters(path: str, names: list[str]) -> dict[str, str]:
+  """Id -> name of the cluster."""
+  column = 'clusters/index'
+  table, _ = tables.read_score_table([path], [column])
+  return {
+    str(id_): names[int(index)]
+    for id_, index in zip(table.id, table.scores[column], strict=True)
+    if np.isfinite(index)
+  }

@@ -200,14 +200,14 @@ def write_anchors(output: epath.PathLike, anchors: Sequence[Document]) -> None:
     for a in anchors
   ]
   path = epath.Path(output) / FOLDER / _ANCHORS
-  atomic.write_text(path, '\n'.join(lines) + '\n')
+  atomic.write_text(path, ''.join(line + '\n' for line in lines))
 
 
 def read_anchors(folder: str) -> list[Document]:
   """The anchors that a score folder was fitted with.
 
   Raises:
-    UserError: it holds none.
+    UserError: it has no file of them; one of a method without any is empty.
   """
   path = pathlib.Path(folder) / FOLDER / _ANCHORS
   try:

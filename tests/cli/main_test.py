@@ -29,7 +29,7 @@ def test_help_names_every_flag_an_example_and_the_exit_codes(run, name):
 
 def test_help_lists_the_methods(run):
   scorers = _flat(run('score', '--help').out)
-  assert 'ask_llm, bm25, color_filter, deita, density' in scorers
+  assert 'ask_llm, bm25, clusters, color_filter, deita, density' in scorers
   assert 'adapt, adapt_bm25, ' in _flat(run('train', '--help').out)
   assert 'inverse_propensity' in _flat(run('sample', '--help').out)
 

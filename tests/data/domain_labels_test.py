@@ -28,6 +28,25 @@ def test_files_and_score_folders_say_the_same(tmp_path):
   assert domain_labels.read_domains(str(folder)) == want
 
 
+def test_clusters_are_domains_by_name(tmp_path):
+  columns = {
+    'id': np.array(['1', '2', '3'], object),
+    'domain': np.array(['web', None, 'web'], object),
+    'num_tokens': np.ones(3, np.int32),
+    'clusters/index': np.array([1, np.nan, 0], np.float32),
+  }
+  tables.write_table(tmp_path / 'part-0.parquet', columns)
+  fitted = {'clusters': {'names': ['0 ship sea', '1 file code']}}
+  content = {
+    'kind': 'scores',
+    'columns': {'clusters/index': 'number'},
+    'diagnostics': {'fitted': fitted},
+  }
+  manifests.write_manifest(tmp_path, content)
+  expected = {'1': '1 file code', '3': '0 ship sea'}
+  assert domain_labels.read_domains(str(tmp_path)) == expected
+
+
 @pytest.mark.parametrize(
   ('line', 'why'),
   [

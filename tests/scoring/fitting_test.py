@@ -66,6 +66,8 @@ def test_anchors_read_back(tmp_path):
   ]
   fitting.write_anchors(tmp_path, anchors)
   assert fitting.read_anchors(str(tmp_path)) == anchors
+  fitting.write_anchors(tmp_path / 'empty', [])
+  assert fitting.read_anchors(str(tmp_path / 'empty')) == []
   with pytest.raises(UserError, match='--fitted'):
     fitting.read_anchors(str(tmp_path / 'none'))
 
