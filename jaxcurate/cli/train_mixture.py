@@ -183,7 +183,7 @@ def write_learnt(
   """
   if isinstance(batches, TrainingBatches) or batches.memory is None:
     return
-  domains, memory = tuple(batches.read()), batches.memory
+  domains, memory = batches.domains, batches.memory
   mean_M = np.array(memory['mean'])
   mixtures.write_mixture(
     f'{output}/mixture',

@@ -31,9 +31,11 @@ class MixtureBatches:
   A class because it is an iterator with a place that can be saved.
 
   Attributes:
+    domains: names of those that have a share.
     left_out: why -> documents of the part that are in no domain of it.
   """
 
+  domains: tuple[str, ...]
   left_out: Mapping[str, int]
 
   def __init__(
@@ -79,7 +81,7 @@ class MixtureBatches:
       shard=shard,
       num_shards=num_shards,
     )
-    self._source = source
+    self._source, self.domains = source, source.domains
     self._own = domain_streams.open_streams(
       part,
       domains,
@@ -197,8 +199,9 @@ class MixtureBatches:
     return [list(entry) for entry in self._history]
 
   def read(self) -> dict[str, dict[str, Any]]:
-    """Domain -> tokens read so far, and passes over its documents."""
-    return {
+    """Domain -> tokens read so far, and passes over its documents now."""
+    before = {n: {'tokens': own['tokens']} for n, own in self._others.items()}
+    return before | {
       name: {'tokens': tokens, 'passes': round(tokens / whole, 4)}
       for name, tokens, whole in zip(
         self._own.names,

@@ -1,4 +1,4 @@
-"""Tasks for a T5X run: a Selection of one, or one over files of text.
+"""Tasks for a T5X run: a Selection or a Mixture of one, or files of text.
 
 Gin evaluates a task's name wherever a run file mentions it, so the same call
 registers once and returns the same name again. Modules that register Tasks are
@@ -10,7 +10,12 @@ import dataclasses
 import functools
 from typing import Any
 
-from jaxcurate.data import readers, selected_tasks, seqio_tasks
+from jaxcurate.data import (
+  mixture_task,
+  readers,
+  selected_tasks,
+  seqio_tasks,
+)
 
 _ADDED: dict[str, Any] = {}  # name -> the call that registered it
 
@@ -19,27 +24,48 @@ def selected(
   name: str,
   *,
   selection: str | None = None,
+  mixture: str | None = None,
+  lengths: Mapping[str, int] | None = None,
   split: str = 'train',
   text_field: str = 'text',
   id_field: str = 'id',
 ) -> str:
-  """Name of the Task (or Mixture) that holds what a Selection kept of one.
+  """Name of the Task that holds what a Selection kept of one, or mixes it.
 
   Args:
     name: a registered Task or Mixture.
     selection: folder of a Selection made from its scores; None: all of it.
+    mixture: folder or file of a Mixture whose shares its domains have, under
+      span corruption of ours, see `data.mixture_task`; None: as they are.
+    lengths: of the features, for a mixture.
     split: the split that was scored; others stay whole.
     text_field: as it was for scoring.
     id_field: as it was for scoring.
 
   Raises:
-    UserError: unknown task, split or selection.
+    UserError: unknown task, split, selection or mixture.
   """
-  if selection is None:
+  if selection is None and mixture is None:
     return name
-  new_name = f'{name}_selected'
-  call = (name, str(selection), split, text_field, id_field)
-  if _ADDED.get(new_name) != call:
+  new_name = f'{name}_selected' if mixture is None else f'{name}_mixed'
+  call = (
+    (name, str(selection), split, text_field, id_field),
+    (mixture, tuple((lengths or {}).items())),
+  )
+  if _ADDED.get(new_name) == call:
+    return new_name
+  if mixture is not None:
+    mixture_task.mix_task(
+      name,
+      mixture,
+      lengths=lengths or {},
+      selection=selection,
+      split=split,
+      new_name=new_name,
+      text_field=text_field,
+      id_field=id_field,
+    )
+  elif selection is not None:
     selected_tasks.select_task(
       name,
       selection,
@@ -48,7 +74,7 @@ def selected(
       text_field=text_field,
       id_field=id_field,
     )
-    _ADDED[new_name] = call
+  _ADDED[new_name] = call
   return new_name
 
 
@@ -127,16 +153,16 @@ def _documents(
   shuffle_files: bool,
   seed: int | None = None,
 ) -> Any:
-  """tf.data.Dataset of {'id', 'text'} in the order of the files."""
+  """tf.data.Dataset of {'id', 'text', 'domain'} in the order of the files."""
   import tensorflow as tf
 
   del shuffle_files, seed  # T5X shuffles examples in memory
 
   def rows() -> Iterator[dict[str, str]]:
     for row in corpora[split].rows():
-      yield {'id': row.id, 'text': row.text}
+      yield {'id': row.id, 'text': row.text, 'domain': row.domain or ''}
 
   spec = tf.TensorSpec([], tf.string)
   return tf.data.Dataset.from_generator(
-    rows, output_signature={'id': spec, 'text': spec}
+    rows, output_signature={'id': spec, 'text': spec, 'domain': spec}
   )

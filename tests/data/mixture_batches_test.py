@@ -216,6 +216,8 @@ def test_history_and_domains_without_a_share_stay_in_the_state(cache):
   assert {d for d, _ in rows_of(next(second), cache.domains)} == {'b'}
   after = json.loads(json.dumps(second.state()))
   assert after['domains']['lone'] == state['domains']['lone']
+  assert list(second.read()) == ['a', 'lone', 'b']
+  assert second.read()['lone'] == {'tokens': state['domains']['lone']['tokens']}
   assert after['shares'] == [
     [1, {'1': {'a': 0.5, 'lone': 0.5}}],
     [2, {'1': {'b': 1.0}}],

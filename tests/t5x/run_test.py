@@ -71,7 +71,10 @@ def corpus(small_vocabulary, tmp_path):
 
   texts = sorted(topics.topics.values())
   for name, part in {'corpus': texts[::2], 'trusted': texts[1:20:2]}.items():
-    rows = [{'id': f'{name}-{i}', 'text': text} for i, text in enumerate(part)]
+    rows = [
+      {'id': f'{name}-{i}', 'text': text, 'domain': 'ab'[i % 2]}
+      for i, text in enumerate(part)
+    ]
     lines = '\n'.join(map(json.dumps, rows))
     (tmp_path / f'{name}.jsonl').write_text(lines + '\n')
   ids = np.array([f'corpus-{i}' for i in range(0, 20)], object)
@@ -85,6 +88,8 @@ def corpus(small_vocabulary, tmp_path):
     trusted=tmp_path / 'trusted.jsonl',
   )
   (tmp_path / 'tiny.gin').write_text(settings)
+  shares = {'a': {'share': 0.3}, 'b': {'share': 0.7}}
+  (tmp_path / 'mixture.json').write_text(json.dumps({'domains': shares}))
   return tmp_path
 
 
@@ -97,7 +102,7 @@ def python(folder, *arguments):
     capture_output=True,
     text=True,
     check=False,
-    env={**os.environ, 'PYTHONPATH': paths},
+    env={**os.environ, 'PYTHONPATH': paths, 'HOME': str(folder)},
   )
   assert done.returncode == 0, done.stderr[-3000:]
   return done.stdout, done.stderr
@@ -156,16 +161,18 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
   evaluated = scalars(model, 'training_eval/corpus_selected')
   assert 'loss' in evaluated and 'weighted/loss' not in evaluated
 
-  # Another weighting goes on from there in parts: it needs the whole batch, and
-  # compares with the model as it was. Only over data: emulated devices wait for
-  # each other where two networks' collectives over two axes meet.
-  train(
+  # Another weighting goes on from there, on domains in other shares, in parts:
+  # it needs the whole batch, and compares with the model as it was. Only over
+  # data: emulated devices wait for each other where two networks' collectives
+  # over two axes meet.
+  log = train(
     corpus,
     '--gin_file=t5x/finetune_small.gin',
     f'--gin_file={corpus / "tiny.gin"}',
     '--gin_file=methods/rho_loss.gin',
     '--gin.WEIGHTING=@rho_loss.make()',
     '--gin.ANCHORS=None',
+    f"--gin.MIXTURE='{corpus / 'mixture.json'}'",
     f"--gin.REFERENCE='{model / f'checkpoint_{STEPS}'}'",
     f"--gin.INITIAL_CHECKPOINT_PATH='{model / f'checkpoint_{STEPS}'}'",
     f"--gin.MODEL_DIR='{tuned}'",
@@ -173,6 +180,7 @@ def test_pretraining_on_a_selection_and_tuning_from_it(corpus):
     '--gin.trainer.WeightedTrainer.num_microbatches=2',
     '--gin.partitioning.PjitPartitioner.model_parallel_submesh=(1, 1, 1, 1)',
   )
+  assert 'corpus_mixed' in log
   found = scalars(tuned)
   assert len(found['loss']) == 3
   assert np.all(np.isfinite(found['weighted/loss']))

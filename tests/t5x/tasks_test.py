@@ -97,3 +97,37 @@ def test_what_is_not_there_is_named(seqio, like, tmp_path):
   name = tasks.from_files(files, like=like, name='mine')
   with pytest.raises(UserError, match='no selection'):
     tasks.selected(name, selection=str(tmp_path / 'none'))
+
+
+def test_files_in_the_shares_of_a_mixture(seqio, like, tmp_path, monkeypatch):
+  monkeypatch.setenv('HOME', str(tmp_path))
+  rows = [
+    {'id': f'{i}', 'text': 'xy'[i % 2] * 40, 'domain': 'xy'[i % 2]}
+    for i in range(10)
+  ]
+  path = tmp_path / 'a.jsonl'
+  path.write_text('\n'.join(map(json.dumps, rows)) + '\n')
+  name = tasks.from_files({'train': str(path)}, like=like, name='mine')
+  mixture = tmp_path / 'mixture.json'
+  shares = {'x': {'share': 0.75}, 'y': {'share': 0.25}}
+  mixture.write_text(json.dumps({'domains': shares}))
+  lengths = {'inputs': 24, 'targets': 12}
+  with pytest.raises(UserError, match='lacks inputs'):
+    tasks.selected(name, mixture=str(mixture), lengths=lengths)
+  task = seqio.TaskRegistry.get(name)
+  feature = task.output_features['targets']
+  seqio.TaskRegistry.remove(name)
+  both = {'inputs': feature, 'targets': feature}
+  seqio.TaskRegistry.add_provider(name, task.replace(output_features=both))
+  for _ in range(2):  # Gin asks again
+    assert 'mine_mixed' == tasks.selected(
+      name, mixture=str(mixture), lengths=lengths
+    )
+  found = seqio.TaskRegistry.get('mine_mixed').get_dataset(
+    lengths, shuffle=False
+  )
+  heads = [
+    chr(int(min(token for token in row['targets'] if token > 2)) - 3)
+    for row in found.take(40).as_numpy_iterator()
+  ]
+  assert abs(heads.count('x') - 30) <= 3
