@@ -161,9 +161,12 @@ def read(
     The table, and reason -> documents that were left out, which are printed.
 
   Raises:
-    UserError: no document is left, or see `read_joined`.
+    UserError: no document is left, two folders name the domain of a document
+      differently, or see `read_joined`.
   """
   table, skipped = read_joined(inputs, columns, more)
+  if domains is None:
+    _refuse_other_domains(inputs)
   if domains is not None:
     label = domain_labels.read_domains(domains, domain_field)
     table = dataclasses.replace(
@@ -190,7 +193,56 @@ def read(
       f'{", ".join(inputs)}: no document has a domain and every score; give'
       ' --domains=FILE, with the ids of the tables'
     )
-  return table.take(rows), skipped
+  table = table.take(rows)
+  warn_of_constants(table)
+  names, count = np.unique(table.domain.astype(str), return_counts=True)
+  alone = names[count == 1].tolist()
+  if alone:
+    print(f'{len(alone):,} domains have a single document: {_some(alone)}')
+  return table, skipped
+
+
+def warn_of_constants(table: ScoreTable) -> None:
+  """Prints which columns tell no document from another.
+
+  Args:
+    table: NaN = no score.
+  """
+  for name, score in table.scores.items():
+    own = score[np.isfinite(score)]
+    if len(own) > 1 and own.min() == own.max():
+      print(
+        f'{name!r} is {own[0]:g} for all {len(own):,} documents and tells none'
+        ' from another'
+      )
+
+
+def _refuse_other_domains(inputs: Sequence[str]) -> None:
+  """Raises where a document's domain depends on the folder that is asked."""
+  if len(inputs) < 2:
+    return
+  first, *others = (tables.read_score_table([i], [])[0] for i in inputs)
+  label = dict(zip(first.id, first.domain, strict=True))
+  for folder, other in zip(inputs[1:], others, strict=True):
+    both = [
+      (label[id_], name)
+      for id_, name in zip(other.id, other.domain, strict=True)
+      if name is not None and label.get(id_) is not None
+    ]
+    different = sum(own != name for own, name in both)
+    if different:
+      names = [{str(pair[side]) for pair in both} for side in (0, 1)]
+      raise UserError(
+        f'{inputs[0]} has {len(names[0])} domains and {folder}'
+        f' {len(names[1])}, {len(names[0] & names[1])} of them in common, and'
+        f' {different:,} of {len(both):,} documents have another domain in the'
+        ' one than in the other; say which counts: --domains=FOLDER'
+      )
+
+
+def _some(names: Sequence[str]) -> str:
+  """The first few names."""
+  return ', '.join(names[:5]) + (', ...' if len(names) > 5 else '')
 
 
 def token_shares(table: ScoreTable) -> dict[str, float]:

@@ -127,6 +127,7 @@ def run(
       columns = [by] if by else []
     by = ','.join(columns) or None
     table, left_out = pool_tables.read_joined(inputs, columns, more)
+    pool_tables.warn_of_constants(table)
   excluded = {id_ for path in exclude for id_ in read_ids.read_ids(path)}
   settings = {
     'method': name,

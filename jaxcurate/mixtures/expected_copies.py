@@ -54,11 +54,13 @@ def expected_copies(
   empty = (weighted == 0) & (np.asarray(mixture.share_M) > 0)
   if empty.any():
     name = mixture.domains[int(np.argmax(empty))]
-    known = ', '.join(sorted({str(name) for name in name_of}))
+    known = sorted({str(name) for name in name_of})
+    common = len(code_of.keys() & set(known))
     raise ValueError(
       f'the mixture wants {mixture.share_M[np.argmax(empty)]:.2%} of its tokens'
       f' from domain {name!r}, and the pool has none that it would sample; the'
-      f' domains of the pool are {known}'
+      f' mixture has {len(code_of)} domains and the pool {len(known)}, {common}'
+      f' of them in common: those of the pool are {", ".join(known)}'
     )
   per_value = np.asarray(mixture.share_M) / np.where(weighted > 0, weighted, 1)
   copies = np.zeros(len(name_of))

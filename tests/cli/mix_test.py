@@ -1,5 +1,6 @@
 """`jaxcurate mix` to a Mixture, and `jaxcurate sample --mixture` from it."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -211,3 +212,50 @@ def test_what_a_user_can_put_right(run, scores, tmp_path, fails_clearly):
     'mix', '--method=proportional', given, f'--domains={labels}', out
   )
   assert fails_clearly(result, "has no 'domain'", 'labels.jsonl')
+
+
+def test_what_is_odd_about_a_pool_is_said(run, tmp_path, fails_clearly):
+  table = pool(9)
+  table.domain[4] = 'alone'
+  quality = table.scores['quality']
+  quality[2] = np.nan
+  extra = {'flat': np.full(9, 2.0, np.float32), 'some': quality.copy()}
+  extra['some'][:3] = np.nan
+  write(tmp_path / 'a', dataclasses.replace(table, scores={'quality': quality}))
+  more = dataclasses.replace(
+    table, scores=extra, units=dict.fromkeys(extra, 'x')
+  )
+  write(tmp_path / 'b', more)
+  shape = {'criteria': {'quality': 0.5, 'flat': 0.25, 'some': 0.25},
+           'steepness': 1, 'keep_fraction': 0.5, 'repetition': 1,
+           'floor': 0.1}  # fmt: skip
+  domains = {name: {'share': 0.25, **shape} for name in ('d0', 'd2', 'alone')}
+  own = tmp_path / 'own.json'
+  own.write_text(json.dumps({'domains': {**domains, 'd1': domains['d0']}}))
+  argv = ['sample', f'--mixture={own}', '--budget=3']
+  argv += [f'--input={tmp_path / folder}' for folder in 'ab']
+  result = run(*argv, f'--output={tmp_path / "kept"}')
+  assert result.code == 0, result.err
+  for line in (
+    "1 documents have no score in 'quality'",
+    "3 documents have no score in 'some'",
+    '3 documents have no score and were left out',
+    "'flat' is 2 for all 6 documents and tells none from another",
+    '2 domains have a single document: alone, d1',
+  ):
+    assert line in result.out, result.out
+  skipped = manifests.read_manifest(tmp_path / 'kept', 'selection')['skipped']
+  assert skipped['no score in some'] == 3
+  # The same documents under other names of domains.
+  other = np.array([f'D{name[1:]}' for name in table.domain], object)
+  other[:2] = table.domain[:2]
+  write(tmp_path / 'b', dataclasses.replace(more, domain=other))
+  argv.append(f'--output={tmp_path / "other"}')
+  assert fails_clearly(
+    run(*argv),
+    f'{tmp_path / "a"} has 4 domains and {tmp_path / "b"} 6, 2 of them in'
+    ' common, and 7 of 9 documents',
+    '--domains=FOLDER',
+  )
+  result = run(*argv, f'--domains={tmp_path / "b"}')
+  assert fails_clearly(result, 'the mixture has 4 domains and the pool')
