@@ -38,7 +38,7 @@ from jaxcurate.weightings import uniform
 LETTERS = 'abcdefghijkl'
 NETWORK = decoder.DecoderConfig(
   vocab_size=384, embed_dim=32, num_heads=2, num_kv_heads=2, head_dim=16,
-  mlp_dim=64, num_layers=1, max_length=128, tied_head=True,
+  mlp_dim=64, num_layers=1, max_length=128, tied_head=False,
 )  # fmt: skip
 
 
