@@ -1,6 +1,7 @@
 """Spherical k-means: by hand, against slow NumPy, and where it could break."""
 
 import jax
+from jax import export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -122,6 +123,16 @@ def test_one_point_zero_vectors_and_points_that_cancel():
   found = kmeans.fit(at(0, 180), 1)
   assert found.objective == pytest.approx(0, abs=1e-6)
   assert np.linalg.norm(found.centroid) == pytest.approx(1)
+
+
+def test_lowers_for_tpu():
+  points = jax.ShapeDtypeStruct((2_048, 8), jnp.float32)
+  mask = jax.ShapeDtypeStruct((2_048,), bool)
+  centroid = jax.ShapeDtypeStruct((5, 8), jnp.float32)
+  made = export.export(kmeans.step, platforms=['tpu'])(points, mask, centroid)
+  assert 'callback' not in made.mlir_module()
+  # Sums over members are products: a scatter adds in no fixed order.
+  assert 'stablehlo.scatter' not in made.mlir_module()
 
 
 @pytest.mark.parametrize(
