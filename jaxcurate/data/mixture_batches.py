@@ -238,21 +238,20 @@ class MixtureBatches:
     share_M, memory = self._source.share(
       now.batch + 1, now.memory, self._losses
     )
-    credit_M = np.array(now.credit)
+    credit_M = fair_turns.settle(np.array(now.credit), share_M)
     places, tokens = list(now.places), list(now.tokens)
+    size_M = np.ones(len(places), np.int64)
+    for domain in np.flatnonzero(share_M > 0):
+      size_M[domain] = self._peek(int(domain), places[domain])[1]
     picks: list[Pick] = []
-    while len(picks) < self._rows.number:
-      sizes = [
-        self._peek(domain, places[domain])[1] if share_M[domain] > 0 else 1
-        for domain in range(len(places))
-      ]
-      credit_M = fair_turns.settle(credit_M, share_M)
-      turn = fair_turns.next_turn(credit_M, np.array(sizes), share_M)
+    for _ in range(self._rows.number):
+      turn = fair_turns.next_turn(credit_M, size_M, share_M)
       pick, size, places[turn] = self._peek(turn, places[turn])
       picks.append(pick)
       tokens[turn] += size
       credit_M = credit_M + share_M * size
       credit_M[turn] -= size
+      size_M[turn] = self._peek(turn, places[turn])[1]
     after = MixturePlace(
       now.batch + 1,
       tuple(places),
