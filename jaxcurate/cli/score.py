@@ -183,6 +183,7 @@ def run(
   }
   if any(scorer.fit for scorer in scorers):
     settings['seed'] = seed
+    settings['sample_documents'] = sample_documents
     if fitted is None and trusted:
       print(
         f'learning from {len(trusted)} trusted documents, once: kept in'

@@ -23,7 +23,9 @@ def write(path, num, seed=0):
   return path
 
 
-def test_clusters_then_mix_then_sample(run, tiny_model, tmp_path):
+def test_clusters_then_mix_then_sample(
+  run, tiny_model, tmp_path, fails_clearly
+):
   pool = write(tmp_path / 'pool.jsonl', 60)
   scores = tmp_path / 'scores'
   argv = ('score', '--method=clusters', f'--model={tiny_model}')
@@ -37,6 +39,11 @@ def test_clusters_then_mix_then_sample(run, tiny_model, tmp_path):
   assert f'\n  {code}\n  {ship}\n' in result.out
   assert code.startswith('0 ') and set(code.split()[1:]) <= set(TOPICS[1])
   assert f'jaxcurate mix --method=... --domains={scores}' in result.out
+
+  # Another sample would make other clusters.
+  sample = '--gin.score.run.sample_documents=50'
+  result = run(*argv, f'--input={pool}', f'--output={scores}', sample)
+  assert fails_clearly(result, 'sample_documents', 'another --output')
 
   mixed = tmp_path / 'mix'
   result = run(
