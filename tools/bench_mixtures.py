@@ -15,7 +15,7 @@ import itertools
 import benchmarking
 import numpy as np
 
-from jaxcurate.mixtures import quadmix
+from jaxcurate.mixtures import document_values, quadmix
 from jaxcurate.ops import quality_ranks
 from jaxcurate.types import ScoreTable
 
@@ -51,7 +51,7 @@ def rows(table: ScoreTable, num_sets: int) -> list[benchmarking.Row]:
     benchmarking.Row('histograms', lambda: space.values(next(near))),
     benchmarking.Row(
       'exact ranks',
-      lambda: quadmix.document_values(
+      lambda: document_values.document_values(
         quadmix.shape_of(next(exact), len(domains), criteria), table, code
       ),
     ),

@@ -1,6 +1,6 @@
 """Mixtures as readable JSON, domains by name."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import json
 from typing import Any
 
@@ -10,9 +10,10 @@ import numpy as np
 from jaxcurate.io import atomic
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io.errors import UserError
-from jaxcurate.types import Mixture, QualityShape
+from jaxcurate.types import Mixture, QualityShape, RankMap
 
 NAME = 'mixture.json'
+RANKS = 'ranks.json'
 _SHAPE = ('steepness', 'keep_fraction', 'repetition', 'floor')
 
 
@@ -20,6 +21,9 @@ def write_mixture(
   folder: epath.PathLike, mixture: Mixture, content: Mapping[str, Any]
 ) -> None:
   """Writes `folder/mixture.json`, then the manifest.
+
+  With quality also `ranks.json`, which tells documents of other tables their
+  ranks: `pool`, `scores` by criterion and `quality` by domain.
 
   The file holds `domains`, name -> share and, with quality, the parameters of
   its sampling function and the weights of the criteria; and `provenance`.
@@ -41,6 +45,15 @@ def write_mixture(
       own['criteria'] = dict(
         zip(shape.criteria, shape.weights_MxQ[row].tolist(), strict=True)
       )
+    if shape.ranks is not None:
+      ranks = shape.ranks
+      content_of = {
+        'pool': ranks.pool,
+        'scores': _by_name(shape.criteria, ranks.score_QxK),
+        'quality': _by_name(mixture.domains, ranks.quality_MxK),
+      }
+      text = json.dumps(content_of, ensure_ascii=False, allow_nan=False)
+      atomic.write_text(epath.Path(folder) / RANKS, text + '\n')
   provenance = {
     name: content[name] for name in ('command', 'settings', 'inputs')
   }
@@ -88,7 +101,8 @@ def read_mixture(path: epath.PathLike) -> Mixture:
       shape = QualityShape(
         criteria,
         np.array(weights, np.float64),
-        *(_numbers(domains, name) for name in _SHAPE),
+        **{f'{name}_M': _numbers(domains, name) for name in _SHAPE},
+        ranks=_read_ranks(file.with_name(RANKS), criteria, names),
       )
     return Mixture(names, share, shape)
   except json.JSONDecodeError as error:
@@ -105,3 +119,29 @@ def read_mixture(path: epath.PathLike) -> Mixture:
 
 def _numbers(domains: Mapping[str, Mapping[str, Any]], name: str) -> np.ndarray:
   return np.array([float(own[name]) for own in domains.values()])
+
+
+def _by_name(
+  names: Sequence[str], values: np.ndarray
+) -> dict[str, list[float]]:
+  return dict(zip(names, values.tolist(), strict=True))
+
+
+def _read_ranks(
+  file: epath.Path, criteria: Sequence[str], domains: Sequence[str]
+) -> RankMap | None:
+  """The map to ranks; None where there is none, as of a file by hand."""
+  if not file.exists():
+    return None
+  try:
+    found = json.loads(file.read_text())
+    return RankMap(
+      found['pool'],
+      np.array([found['scores'][name] for name in criteria], np.float64),
+      np.array([found['quality'][name] for name in domains], np.float64),
+    )
+  except (ValueError, KeyError, TypeError) as error:
+    raise UserError(
+      f'{file}: not the ranks of the {NAME} beside it ({error}); mix again, or'
+      ' remove it: ranks are then those within the table that is sampled'
+    ) from error

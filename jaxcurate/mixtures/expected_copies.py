@@ -3,7 +3,7 @@
 from jaxtyping import Float64, Int
 import numpy as np
 
-from jaxcurate.mixtures import quadmix
+from jaxcurate.mixtures import document_values
 from jaxcurate.types import Mixture, ScoreTable
 
 
@@ -49,7 +49,9 @@ def expected_copies(
   own, tokens = code[inside], table.num_tokens[inside].astype(np.int64)
   value = np.ones(len(inside))
   if mixture.shape is not None:
-    value = quadmix.document_values(mixture.shape, table.take(inside), own)
+    value = document_values.document_values(
+      mixture.shape, table.take(inside), own
+    )
   weighted = np.bincount(own, value * tokens, len(mixture.domains))
   empty = (weighted == 0) & (np.asarray(mixture.share_M) > 0)
   if empty.any():

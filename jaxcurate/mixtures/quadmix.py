@@ -5,14 +5,15 @@ Pretraining" (arXiv 2504.16511). Smaller ranks are better, as in the paper.
 """
 
 from collections.abc import Sequence
+import dataclasses
 from typing import NamedTuple
 
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Float64
 import numpy as np
 
-from jaxcurate.mixtures import regressors, search
-from jaxcurate.ops import ids as ids_lib
+from jaxcurate.mixtures import document_values, regressors, search
 from jaxcurate.ops import quality_ranks
+from jaxcurate.ops.sampling_value import sampling_value as sampling_value
 from jaxcurate.types import (
   Mixture,
   Proxies,
@@ -81,12 +82,15 @@ def quality_space(table: ScoreTable) -> SearchSpace:
     quality = quality_ranks.merge(percentile, code, own.weights_MxQ)
     found = quality_ranks.histogram_ranks(quality, tokens, code, len(domains))
     # A value per bin, not per document: bins are few.
-    return _shaped(own, found.rank).reshape(-1)[found.cell]
+    return document_values.shaped(own, found.rank).reshape(-1)[found.cell]
 
   def mixture(row: np.ndarray) -> Mixture:
     own = shape_of(row, len(domains), criteria)
-    value = document_values(own, table, code)
+    value = document_values.document_values(own, table, code)
     share = np.bincount(code, value * tokens, len(domains))
+    own = dataclasses.replace(
+      own, ranks=document_values.rank_map(own, table, code)
+    )
     return Mixture(tuple(domains.tolist()), share / share.sum(), own)
 
   def draw(seed: int, num_sets: int) -> np.ndarray:
@@ -101,103 +105,6 @@ def quality_space(table: ScoreTable) -> SearchSpace:
     values=values,
     mixture=mixture,
   )
-
-
-def document_values(
-  shape: QualityShape, table: ScoreTable, code: Int[np.ndarray, ' N']
-) -> Float64[np.ndarray, ' N']:
-  """Sampling values of documents, by their exact ranks (section 3.1).
-
-  Args:
-    shape: of M domains.
-    table: N documents, with a finite score for every criterion.
-    code: [N] in [0, M), the domain of each.
-
-  Raises:
-    ValueError: a score is not finite.
-  """
-  score = np.stack([table.scores[name] for name in shape.criteria], axis=1)
-  bad = np.argwhere(~np.isfinite(score))
-  if len(bad):
-    row, column = bad[0]
-    raise ValueError(
-      f'document {table.id[row]!r} has no score in {shape.criteria[column]!r},'
-      f' nor have {len(np.unique(bad[:, 0])) - 1:,} others some score; leave'
-      ' them out or score them'
-    )
-  rank = quality_ranks.token_ranks(
-    quality_ranks.merge(
-      quality_ranks.percentiles(score), code, shape.weights_MxQ
-    ),
-    table.num_tokens.astype(np.int64),
-    code,
-    ids_lib.hash_ids(table.id),
-  )
-  return _shaped(shape, rank[:, None], code)[:, 0]
-
-
-def _shaped(
-  shape: QualityShape, rank: np.ndarray, code: np.ndarray | slice = slice(None)
-) -> np.ndarray:
-  """Sampling values of ranks [rows, any], each row of the domain `code`."""
-  return sampling_value(
-    rank,
-    steepness=shape.steepness_M[code, None],
-    keep_fraction=shape.keep_fraction_M[code, None],
-    repetition=shape.repetition_M[code, None],
-    floor=shape.floor_M[code, None],
-  )
-
-
-def sampling_value(
-  rank: Float[np.ndarray, '...'],
-  *,
-  steepness: float | Float[np.ndarray, '...'],
-  keep_fraction: float | Float[np.ndarray, '...'],
-  repetition: float | Float[np.ndarray, '...'],
-  floor: float | Float[np.ndarray, '...'],
-) -> Float64[np.ndarray, '...']:
-  """Expected copies of a document, before any scaling to a budget.
-
-  (2 / (1 + exp(-steepness (keep_fraction - rank))))^repetition + floor up to
-  keep_fraction and floor beyond (section 3.1, equation of S; repetition is an
-  exponent of the whole fraction). Arguments broadcast.
-
-  Args:
-    rank: in (0, 1], share of the domain's tokens that are no worse.
-    steepness: lambda >= 0.
-    keep_fraction: omega in [0, 1].
-    repetition: eta >= 0.
-    floor: epsilon >= 0.
-
-  Returns:
-    float64, from floor + 1 at keep_fraction to at most floor + 2^repetition.
-
-  Raises:
-    ValueError: an argument is out of its range.
-
-  >>> sampling_value(np.array([0.0, 0.5, 0.6]), steepness=1000.0,
-  ...                keep_fraction=0.5, repetition=1.0, floor=0.25).tolist()
-  [2.25, 1.25, 0.25]
-  """
-  given = {
-    'steepness': (steepness, np.inf),
-    'keep_fraction': (keep_fraction, 1.0),
-    'repetition': (repetition, np.inf),
-    'floor': (floor, np.inf),
-  }
-  for name, (value, highest) in given.items():
-    value = np.asarray(value)
-    if not ((value >= 0) & (value <= highest)).all():
-      raise ValueError(
-        f'{name} is {value}, expected at least 0'
-        + (f' and at most {highest:g}' if highest < np.inf else '')
-      )
-  inside = np.asarray(keep_fraction, np.float64) - rank
-  # Masked first: beyond the cut the exponent may overflow.
-  above = np.exp(-np.asarray(steepness) * np.maximum(inside, 0.0))
-  value = (2.0 / (1.0 + above)) ** np.asarray(repetition, np.float64)
-  return np.where(inside >= 0, value, 0.0) + floor
 
 
 class Draws(NamedTuple):

@@ -145,3 +145,39 @@ def histogram_ranks(
   share = tokens / np.maximum(tokens.sum(axis=1, keepdims=True), 1)
   middle = np.cumsum(share, axis=1) - share / 2
   return RankHistogram(cell, middle, float(share.max(initial=0.0)) / 2)
+
+
+def knots(
+  values: Float[np.ndarray, ' N'],
+  weights: Float[np.ndarray, ' N'],
+  *,
+  num_knots: int = NUM_BINS,
+) -> Float64[np.ndarray, ' K']:
+  """Values at evenly spaced shares of the weight, for `share_below`.
+
+  Args:
+    values: [N], N >= 1.
+    weights: [N] >= 0; where all are 0 values count alike.
+    num_knots: K.
+
+  >>> knots(np.array([3.0, 1.0]), np.array([1.0, 3.0]), num_knots=4).tolist()
+  [1.0, 1.0, 1.0, 3.0]
+  """
+  order = np.argsort(values, kind='stable')
+  weight = weights[order] if weights.sum() > 0 else np.ones(len(order))
+  running = np.cumsum(weight, dtype=np.float64)
+  wanted = (np.arange(num_knots) + 0.5) / num_knots * running[-1]
+  return values[order[np.searchsorted(running, wanted)]].astype(np.float64)
+
+
+def share_below(
+  values: Float[np.ndarray, ' N'], knots_K: Float[np.ndarray, ' K']
+) -> Float64[np.ndarray, ' N']:
+  """Share of the knots that are below each value, equal ones halved.
+
+  >>> share_below(np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.0, 1.0, 3.0]))
+  array([0.   , 0.375, 0.75 ])
+  """
+  below = np.searchsorted(knots_K, values, side='left')
+  up_to = np.searchsorted(knots_K, values, side='right')
+  return (below + up_to) / (2 * len(knots_K))

@@ -13,6 +13,7 @@ from jaxcurate.types.mixtures import (
   Mixture,
   Proxies,
   QualityShape,
+  RankMap,
   Searched,
   SearchSpace,
 )
@@ -62,6 +63,7 @@ __all__ = [
   'Prefix',
   'Proxies',
   'QualityShape',
+  'RankMap',
   'ScoreTable',
   'Scorer',
   'SearchSpace',

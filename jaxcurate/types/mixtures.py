@@ -8,6 +8,22 @@ from jaxtyping import Float64
 import numpy as np
 
 
+class RankMap(NamedTuple):
+  """From the scores of a document to its rank in the pool of a Mixture.
+
+  Attributes:
+    pool: tells the pool's documents from those of other tables.
+    score_QxK: [Q, K] float64, scores of each criterion in rising order, at K
+      evenly spaced shares of the pool's documents.
+    quality_MxK: [M, K] float64, merged quality of each domain in rising order,
+      best first, at K evenly spaced shares of its tokens.
+  """
+
+  pool: str
+  score_QxK: np.ndarray
+  quality_MxK: np.ndarray
+
+
 @dataclasses.dataclass(frozen=True)
 class QualityShape:
   """How often a document is wanted, by its rank within its domain.
@@ -25,6 +41,7 @@ class QualityShape:
     repetition_M: [M] float64 >= 0; the best are sampled at most
       2^repetition + floor times.
     floor_M: [M] float64 >= 0; what keeps the rest from vanishing.
+    ranks: of the pool it was found on; None: ranks are those within any table.
   """
 
   criteria: tuple[str, ...]
@@ -33,6 +50,7 @@ class QualityShape:
   keep_fraction_M: np.ndarray
   repetition_M: np.ndarray
   floor_M: np.ndarray
+  ranks: RankMap | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """mixture.json: what is written is read back, and what is wrong is named."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from jaxcurate.io import mixtures
 from jaxcurate.io.errors import UserError
-from jaxcurate.types import Mixture, QualityShape
+from jaxcurate.types import Mixture, QualityShape, RankMap
 
 CONTENT = {'command': ['jaxcurate', 'mix'], 'settings': {}, 'inputs': ['x']}
 
@@ -74,3 +75,19 @@ def test_what_is_wrong_is_named(tmp_path, text, why):
 def test_nothing_there(tmp_path):
   with pytest.raises(UserError, match='jaxcurate mix'):
     mixtures.read_mixture(tmp_path / 'none')
+
+
+def test_ranks_go_with_it(tmp_path):
+  mixture = full()
+  rng = np.random.default_rng(1)
+  ranks = RankMap('2-ff', rng.random((2, 5)), rng.random((2, 5)))
+  shape = dataclasses.replace(mixture.shape, ranks=ranks)
+  mixture = dataclasses.replace(mixture, shape=shape)
+  mixtures.write_mixture(tmp_path, mixture, CONTENT)
+  found = mixtures.read_mixture(tmp_path).shape.ranks
+  assert found.pool == '2-ff'
+  np.testing.assert_array_equal(found.score_QxK, ranks.score_QxK)
+  np.testing.assert_array_equal(found.quality_MxK, ranks.quality_MxK)
+  (tmp_path / mixtures.RANKS).write_text('{"pool": "2-ff", "scores": {}}')
+  with pytest.raises(UserError, match='ask_llm.*mix again, or remove it'):
+    mixtures.read_mixture(tmp_path)

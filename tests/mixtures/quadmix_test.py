@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from jaxcurate.mixtures import quadmix
+from jaxcurate.mixtures import document_values, quadmix
 from jaxcurate.types import ScoreTable
 
 SHAPE = {
@@ -143,7 +143,7 @@ def test_search_and_selection_agree_on_the_values():
   [row] = space.draw(1, 1)
   mixture = space.mixture(row)
   assert mixture.shape.criteria == ('a', 'b')
-  exact = quadmix.document_values(mixture.shape, pool, code)
+  exact = document_values.document_values(mixture.shape, pool, code)
   near = space.values(row)
   # A bin is half a document off: few fall on the other side of the cut.
   assert (np.abs(exact - near) > 0.05).mean() < 0.05
