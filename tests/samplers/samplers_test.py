@@ -48,7 +48,6 @@ def _quotas(shares, rule):
 
 RANDOM = {
   'uniform': uniform.sample,
-  'importance': importance.sample,
   'inverse_propensity': inverse_propensity.sample,
   'quotas/proportional': _quotas('proportional', 'uniform'),
   'quotas/equal': _quotas('equal', 'inverse_propensity'),

@@ -173,30 +173,41 @@ def test_bad_settings_are_refused(settings, message):
 
 
 def test_the_commands_score_and_draw(tmp_path, capsys):
+  """Both methods of words, and the samplers that their papers have."""
   texts = [*random_texts(3, [60] * 10), 'too short']
-  for name, rows in (('anchors', texts[:2]), ('documents', texts)):
+  for name, rows in (('anchors', texts[:6]), ('documents', texts)):
     lines = [
       json.dumps({'id': f'{name}{i}', 'text': t}) for i, t in enumerate(rows)
     ]
     (tmp_path / f'{name}.jsonl').write_text('\n'.join(lines))
-  scores, kept = tmp_path / 'scores', tmp_path / 'kept'
+  scores = tmp_path / 'scores'
   command = [
-    'score', '--method=dsir', f'--input={tmp_path / "documents.jsonl"}',
-    f'--anchors={tmp_path / "anchors.jsonl"}', f'--output={scores}',
+    'score', '--method=dsir', '--method=ngram_classifier',
+    f'--input={tmp_path / "documents.jsonl"}', f'--output={scores}',
+    f'--anchors={tmp_path / "anchors.jsonl"}',
     '--gin.dsir.make.min_words=10',
   ]  # fmt: skip
   assert cli.main(command) == 0
-  assert '1 without dsir' in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert '1 without dsir' in out
+  assert 'ngram_classifier: held-out AUC' in out
   table, _ = tables.read_score_table([str(scores)])
   order = [int(id_[9:]) for id_ in table.id]
-  expected = slow_dsir(texts[:2], texts, texts, 10_000)[order]
+  expected = slow_dsir(texts[:6], texts, texts, 10_000)[order]
   expected[np.array(order) == 10] = np.nan
-  np.testing.assert_allclose(table.scores['dsir'], expected, rtol=1e-5)
-  command = [
-    'sample', '--method=importance', f'--input={scores}', '--budget=3',
-    f'--output={kept}',
-  ]  # fmt: skip
-  assert cli.main(command) == 0
-  assert len(tables.read_selection(kept).id) == 3
-  skipped = manifests.read_manifest(kept, 'selection')['skipped']
-  assert skipped['no score'] == 1
+  np.testing.assert_allclose(
+    table.scores['dsir'], expected, rtol=1e-5, atol=1e-3
+  )
+  assert np.isfinite(table.scores['ngram_classifier']).all()
+  for method, by, without in (
+    ('importance', 'dsir', 1), ('pareto', 'ngram_classifier', 0)
+  ):  # fmt: skip
+    kept = tmp_path / method
+    command = [
+      'sample', f'--method={method}', f'--by={by}', f'--input={scores}',
+      '--budget=3', f'--output={kept}',
+    ]  # fmt: skip
+    assert cli.main(command) == 0
+    assert len(tables.read_selection(kept).id) == 3
+    skipped = manifests.read_manifest(kept, 'selection')['skipped']
+    assert skipped['no score'] == without

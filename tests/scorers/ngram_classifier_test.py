@@ -1,15 +1,10 @@
 """The n-gram classifier against dictionaries of n-grams, text by text."""
 
-import json
-
 import numpy as np
 import pytest
 
-from jaxcurate.cli import main as cli
 from jaxcurate.data.vocabulary import ByteVocabulary
 from jaxcurate.evaluate import auc
-from jaxcurate.io import manifest as manifests
-from jaxcurate.io import tables
 from jaxcurate.ops import ngrams, words
 from jaxcurate.scorers import ngram_classifier
 from jaxcurate.types import Document
@@ -129,30 +124,3 @@ def test_texts_without_a_word(score_documents):
 def test_bad_settings_are_refused(settings, message):
   with pytest.raises(ValueError, match=message):
     make(**{'positives': ['a'], 'negatives': ['b'], **settings})
-
-
-def test_the_command_says_how_well_it_does(tmp_path, capsys):
-  good, raw = random_texts(5, [50] * 12, 3), random_texts(6, [50] * 20, 1)
-  for name, rows in (('anchors', good[:10]), ('documents', raw + good[10:])):
-    lines = [json.dumps({'id': f'{i}', 'text': t}) for i, t in enumerate(rows)]
-    (tmp_path / f'{name}.jsonl').write_text('\n'.join(lines))
-  scores, kept = tmp_path / 'scores', tmp_path / 'kept'
-  command = [
-    'score', '--method=ngram_classifier', f'--output={scores}',
-    f'--input={tmp_path / "documents.jsonl"}',
-    f'--anchors={tmp_path / "anchors.jsonl"}',
-  ]  # fmt: skip
-  assert cli.main(command) == 0
-  assert 'held-out AUC' in capsys.readouterr().out
-  said = manifests.read_manifest(scores)['diagnostics']['fitted']
-  assert said['ngram_classifier']['negatives'] == 22
-  table, _ = tables.read_score_table([str(scores)])
-  best = table.id[np.argsort(-table.scores['ngram_classifier'])][:2]
-  assert set(best) == {'20', '21'}  # the two that are no raw text
-  command = [
-    'sample', '--method=pareto', f'--input={scores}', f'--output={kept}',
-  ]  # fmt: skip
-  assert cli.main(command) == 1
-  assert 'none of 22 documents passes' in capsys.readouterr().err
-  assert cli.main([*command, '--budget=5']) == 0
-  assert len(tables.read_selection(kept).id) == 5
