@@ -68,31 +68,29 @@ def test_shares_may_be_others_and_a_rule_may_take_over(
     assert result.code == 0, result.err
     return result.out
 
-  out = go(6, f'--mixture={mixtures}/a')
-  assert 'shares of tokens at step 1: a 80.0%, b 20.0%' in out
-  out = go(12, f'--mixture={mixtures}/only')
-  assert 'a 100.0%; 13 in domain b, without a share' in out
+  out = go(6, f'--mixture={mixtures}/only')
+  assert 'step 1: a 100.0%; 13 in domain b, without a share' in out
   skipped = manifests.read_manifest(output)['skipped']
   assert skipped['in domain b, without a share'] == 13
   out = go(
-    21, f'--mixture={mixtures}/b', '--gin_file=runs/odm.gin',
-    '--gin.odm.make.warmup_steps=1', '--gin.odm.make.reward_scale=15.0',
+    15, f'--mixture={mixtures}/b', '--gin_file=runs/odm.gin',
+    '--gin.odm.make.warmup_steps=9', '--gin.odm.make.reward_scale=15.0',
   )  # fmt: skip
   assert 'a 10.0%, b 90.0%; then by odm' in out
   lines = log(output)
-  assert abs(lines[6]['mixture/a'] - 0.8) < 0.1
-  assert [lines[step]['mixture/a'] for step in (9, 12)] == [1.0, 1.0]
-  assert 0 < lines[21]['mixture/a'] < 1
+  assert [lines[step]['mixture/a'] for step in (1, 3, 6)] == [1.0] * 3
+  assert abs(lines[9]['mixture/b'] - 0.9) < 0.1
+  assert 0 < lines[15]['mixture/b'] < 1
   found = manifests.read_manifest(output)['diagnostics']['mixture']
-  (_, first), (_, second), (begin, third) = found['shares']
-  assert first == {'1': {'a': 0.8, 'b': 0.2}} and second == {'1': {'a': 1.0}}
-  assert begin == 13 and third['start'] == {'a': 0.1, 'b': 0.9}
-  assert third['odm']['warmup_steps'] == 1
-  assert sum(own['tokens'] for own in found['read'].values()) > 21 * 8 * 20
+  (_, first), (begin, second) = found['shares']
+  assert first == {'1': {'a': 1.0}}
+  assert begin == 7 and second['start'] == {'a': 0.1, 'b': 0.9}
+  assert second['odm']['warmup_steps'] == 9
+  assert sum(own['tokens'] for own in found['read'].values()) > 15 * 8 * 20
   mean = mixtures_io.read_mixture(output / 'mixture')
   last = manifests.read_manifest(output / 'mixture')['diagnostics']['last']
   assert mean.domains == ('a', 'b') and set(last) == {'a', 'b'}
-  plain = run(*base, '--steps=22', f'--output={output}')
+  plain = run(*base, '--steps=16', f'--output={output}')
   assert plain.code == 1 and "mixture: 'shares' there" in plain.last
 
 

@@ -126,7 +126,7 @@ def take_hosts(cache, mixtures, state, count, hosts, **options):
   return rows, json.loads(states[0]), batches
 
 
-@pytest.mark.parametrize('seed', range(6))
+@pytest.mark.parametrize('seed', range(4))
 def test_every_domain_is_read_in_its_own_order_whatever_happens(
   cache, orders, seed
 ):
@@ -153,13 +153,12 @@ def test_every_domain_is_read_in_its_own_order_whatever_happens(
   assert {name for name, count in tokens.items() if count} == set(lists(rows))
 
 
-@pytest.mark.parametrize('prefetch', [0, 3])
-def test_a_resumed_run_repeats_an_uninterrupted_one(cache, prefetch):
+def test_a_resumed_run_repeats_an_uninterrupted_one(cache):
   mixtures = {1: {'a': 0.6, 'b': 0.4}, 12: {'b': 0.1, 'c': 0.9}}
   _, end, whole = take_hosts(cache, mixtures, {}, 24, 1)
   state, batches = {}, []
   for _ in range(8):
-    _, state, more = take_hosts(cache, mixtures, state, 3, 1, prefetch=prefetch)
+    _, state, more = take_hosts(cache, mixtures, state, 3, 1, prefetch=3)
     batches += more
   assert state == end
   for one, two in zip(whole, batches, strict=True):
