@@ -8,6 +8,11 @@ from jaxcurate.cli import score_cascade
 from jaxcurate.scoring import overlap
 
 _POOR_AGREEMENT = 0.7  # Spearman; below it an estimate is mostly noise
+_SAMPLERS = {
+  'density': 'inverse_propensity',
+  'density_references': 'inverse_propensity',
+  'dsir': 'importance',
+}
 _NAMES = 30  # lines of names of what was fitted
 
 
@@ -51,7 +56,7 @@ def report(manifest: dict[str, Any], names: list[str], output: str) -> None:
       f' (or --input={output}) --output=mixture'
     )
     return
-  method = 'inverse_propensity' if names[0].startswith('density') else 'top_k'
+  method = _SAMPLERS.get(names[0], 'top_k')
   print(
     f'next: jaxcurate sample --method={method} --by={names[0]}'
     f' --input={output} --budget=0.2 --output=kept'

@@ -22,8 +22,12 @@ def test_rows_and_the_next_command(capsys):
     'out: 3 documents, columns s; skipped 2 empty; 1 without s; padding 25.0%'
   )
   assert '--method=top_k --by=s --input=out' in following
-  score_report.report(manifest_of(), ['density'], 'out')
-  assert '--method=inverse_propensity --by=density' in capsys.readouterr().out
+  for name, method in (
+    ('density', 'inverse_propensity'),
+    ('dsir', 'importance'),
+  ):
+    score_report.report(manifest_of(), [name], 'out')
+    assert f'--method={method} --by={name}' in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(('num', 'shown', 'more'), [(2, 2, 0), (33, 30, 3)])
