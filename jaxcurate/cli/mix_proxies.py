@@ -80,8 +80,8 @@ def prepare(
       domains they count alike.
     network: shape of a proxy that is trained from scratch.
     model: a checkpoint that every proxy starts from, instead.
-    vocabulary: spiece.model or 'bytes'; None: the checkpoint's own, or the
-      shipped judge's.
+    vocabulary: spiece.model or 'bytes'; None: the checkpoint's own, from
+      scratch the shipped judge's, or bytes where the network has fewer pieces.
     steps, rows_per_batch, length, max_segments: of the training of a proxy, as
       `train.run`'s.
     members: proxies side by side.
@@ -112,6 +112,9 @@ def prepare(
     dtype = 'float32' if jax.default_backend() == 'cpu' else 'bfloat16'
   start = train_parts.start_from(network, model, vocabulary, dtype)
   words = vocabularies.load_vocabulary(start.vocabulary)
+  if vocabulary is None and words.size > start.config.vocab_size:
+    start = train_parts.start_from(network, model, 'bytes', dtype)
+    words = vocabularies.load_vocabulary(start.vocabulary)
   vocabularies.check_fits(words, start.config.vocab_size)
 
   def read(files: Sequence[str]):

@@ -8,7 +8,6 @@ from jaxcurate.io import mixtures
 from jaxcurate.train import proxies
 
 SMALL = (
-  '--vocabulary=bytes',
   '--steps=8',
   '--gin.decoder.DecoderConfig.vocab_size=384',
   '--gin.decoder.DecoderConfig.embed_dim=8',
@@ -60,6 +59,7 @@ def test_from_text_to_a_mixture(run, command, scores, corpus, tmp_path):
   assert set(mixtures.read_mixture(output).domains) == {'a', 'b'}
   manifest = json.loads((output / 'manifest.json').read_text())
   assert manifest['diagnostics']['proxies'] == 14
+  assert manifest['settings']['proxies']['vocabulary'] == 'bytes+100'
   assert manifest['settings']['proxies']['corpus'] == [corpus.name]
   assert 'already mixed' in run(*command()).out
   # A search that was cut off before its end asks for what is missing only.
