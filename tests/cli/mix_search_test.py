@@ -59,7 +59,7 @@ def test_from_text_to_a_mixture(run, command, scores, corpus, tmp_path):
   assert set(mixtures.read_mixture(output).domains) == {'a', 'b'}
   manifest = json.loads((output / 'manifest.json').read_text())
   assert manifest['diagnostics']['proxies'] == 14
-  assert manifest['settings']['proxies']['vocabulary'] == 'bytes+100'
+  assert manifest['settings']['proxies']['vocabulary'] == 'bytes+0'
   assert manifest['settings']['proxies']['corpus'] == [corpus.name]
   assert 'already mixed' in run(*command()).out
   # A search that was cut off before its end asks for what is missing only.
