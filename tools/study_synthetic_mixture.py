@@ -53,7 +53,6 @@ def run(
   steps: int,
   regmix_rounds: Sequence[int],
   quadmix_rounds: Sequence[int],
-  num_best: int,
 ) -> str:
   """Runs every seed; returns the table.
 
@@ -65,11 +64,11 @@ def run(
     sizes: shares of the domains in the pool.
     wanted: shares of the domains in the target.
     steps: of a proxy.
-    regmix_rounds, quadmix_rounds, num_best: of the searches.
+    regmix_rounds, quadmix_rounds: of the searches.
   """
   settings = [
     (output / f'seed{seed}', seed, documents, tuple(sizes), tuple(wanted),
-     steps, tuple(regmix_rounds), tuple(quadmix_rounds), num_best)
+     steps, tuple(regmix_rounds), tuple(quadmix_rounds))
     for seed in seeds
   ]  # fmt: skip
   context = multiprocessing.get_context('spawn')
@@ -80,7 +79,7 @@ def run(
 
 def one_seed(settings: tuple[Any, ...]) -> dict[str, float]:
   """Losses of all contenders with one seed."""
-  folder, seed, documents, sizes, wanted, steps, shares, shapes, best = settings
+  folder, seed, documents, sizes, wanted, steps, shares, shapes = settings
   done = folder / 'losses.json'
   if done.exists():
     return json.loads(done.read_text())
@@ -113,10 +112,8 @@ def one_seed(settings: tuple[Any, ...]) -> dict[str, float]:
   )
   losses = brute_force(train, pool)
   for name, found in {
-    'RegMix': regmix.mix(pool, train, seed=seed, rounds=shares, num_best=best),
-    'QuaDMix': quadmix.mix(
-      pool, train, seed=seed, rounds=shapes, num_best=best
-    ),
+    'RegMix': regmix.mix(pool, train, seed=seed, rounds=shares),
+    'QuaDMix': quadmix.mix(pool, train, seed=seed, rounds=shapes),
   }.items():
     losses[name] = found.diagnostics['loss/realised']
     losses[f'{name}, predicted'] = found.diagnostics['loss/predicted']
