@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import numpy as np
 
+from jaxcurate.models import mesh as meshes
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.state import TrainState, make_state
 from jaxcurate.types import Batch, Network, Params, Weighting
@@ -30,6 +31,21 @@ def check(members: int, mesh: Mesh | None) -> None:
       f"{members} members for {devices} devices of the axis 'data'; train a"
       f' multiple of {devices}, or give a mesh of fewer devices'
     )
+
+
+def mesh_for(members: int, devices: Sequence[Any] | None = None) -> Mesh | None:
+  """A mesh of as many devices as can share the members; None for one device.
+
+  Args:
+    members: their number, >= 1.
+    devices: to choose from; None for all of this host.
+
+  >>> mesh_for(1) is None
+  True
+  """
+  devices = jax.local_devices() if devices is None else devices
+  size = next(n for n in range(len(devices), 0, -1) if members % n == 0)
+  return None if size == 1 else meshes.make_mesh(None, devices[:size])
 
 
 def lift(

@@ -1,8 +1,8 @@
 """Losses of many small models on a target, each trained on its own mixture.
 
-Proxies train side by side, a population at a time, all from the same initial
-parameters. Their losses are kept in a log: a search that is interrupted goes
-on where it stopped, and trains no proxy twice.
+Proxies train side by side, a population at a time over all devices of the host,
+all from the same initial parameters. Their losses are kept in a log: a search
+that is interrupted goes on where it stopped, and trains no proxy twice.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +22,7 @@ from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.data.training import TrainingBatches
 from jaxcurate.train import driver
+from jaxcurate.train import members as members_lib
 from jaxcurate.train.evaluation import EvalBatch
 from jaxcurate.train.metrics import NAME, read_metrics
 from jaxcurate.train.optimizers import Optimizer
@@ -107,6 +108,7 @@ def make_proxies(
         population=True,
         params=params,
         eval_batches=text.target,
+        mesh=members_lib.mesh_for(size),
       )
     return programs[size]
 

@@ -46,3 +46,13 @@ def test_devices_must_divide_the_members(number):
     members.check(number, meshes.make_mesh('data=8'))
   members.check(8 * number, meshes.make_mesh('data=8'))
   members.check(number, meshes.make_mesh(None, jax.devices()[:1]))
+
+
+@pytest.mark.parametrize('number, size', [(32, 8), (6, 6), (12, 6), (9, 3)])
+def test_as_many_devices_as_can_share_the_members(number, size):
+  mesh = members.mesh_for(number)
+  assert mesh is not None
+  assert mesh.shape['data'] == size and mesh.devices.size == size
+  members.check(number, mesh)
+  assert members.mesh_for(11) is None
+  assert members.mesh_for(number, jax.devices()[:1]) is None
