@@ -89,5 +89,5 @@ def test_ranks_go_with_it(tmp_path):
   np.testing.assert_array_equal(found.score_QxK, ranks.score_QxK)
   np.testing.assert_array_equal(found.quality_MxK, ranks.quality_MxK)
   (tmp_path / mixtures.RANKS).write_text('{"pool": "2-ff", "scores": {}}')
-  with pytest.raises(UserError, match='ask_llm.*mix again, or remove it'):
+  with pytest.raises(UserError, match=r'ask_llm.*mix again, or remove it'):
     mixtures.read_mixture(tmp_path)
