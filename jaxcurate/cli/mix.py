@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from etils import epath
+import jax
 import scipy
 
 from jaxcurate.cli import flags as flags_lib
@@ -93,6 +94,8 @@ def run(
     **gin_files.settings([name, 'regressors', 'optimizers']),
   }
   arguments: dict[str, Any] = {}
+  cost: dict[str, Any] = {'flops': 0.0, 'device': 'host'}
+  plan = None
   wanted = inspect.signature(mix).parameters
   for part in ('proxies', 'learn'):
     if part not in wanted:
@@ -122,6 +125,10 @@ def run(
   if not isinstance(found, Searched):
     found = Searched(found, {})
   mixture, diagnostics = found
+  if plan is not None:
+    devices = jax.devices()
+    cost['flops'] = plan.flops()
+    cost['device'] = f'{devices[0].device_kind} x{len(devices)}'
   manifests.begin(output, 'mixture', settings)
   mixtures.write_mixture(
     output,
@@ -131,11 +138,7 @@ def run(
       'settings': settings,
       'inputs': inputs,
       'skipped': skipped,
-      'cost': {
-        'flops': 0.0,
-        'seconds': time.monotonic() - started,
-        'device': 'host',
-      },
+      'cost': {**cost, 'seconds': time.monotonic() - started},
       'diagnostics': {
         'natural': pool_tables.token_shares(table),
         'entropy': _entropy(mixture),

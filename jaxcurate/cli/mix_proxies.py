@@ -1,6 +1,7 @@
 """The small models that a search for a mixture trains: text, network, cost."""
 
 from collections.abc import Callable, Sequence
+import pathlib
 import sys
 from typing import Any, NamedTuple
 
@@ -38,11 +39,13 @@ class Plan(NamedTuple):
     settings: all that decides what they find, for the manifest.
     search: pool -> what trains the proxies of a search.
     learn: pool -> what trains a proxy that learns shares itself.
+    flops: () -> operations of all that are finished.
   """
 
   settings: dict[str, Any]
   search: Callable[[ScoreTable], Proxies]
   learn: Callable[[ScoreTable], LearnShares]
+  flops: Callable[[], float]
 
 
 def prepare(
@@ -192,7 +195,12 @@ def prepare(
       text_of(table), domains.tolist(), code, weighting=weighting, **shared
     )
 
-  return Plan(settings, search, learn)
+  def flops() -> float:
+    folder = pathlib.Path(output) / 'proxies'
+    logs = (proxies_lib.LOG, learnt_shares.LOG)
+    return sum(proxies_lib.flops_of(folder / log) for log in logs)
+
+  return Plan(settings, search, learn, flops)
 
 
 def _announce(

@@ -106,10 +106,16 @@ def make_learner(
     learnt = np.asarray(
       jax.device_get(state.weighting_state['mean_weight_M']), np.float64
     )
-    line = {'key': key, 'shares': share.tolist(), 'learnt': learnt.tolist()}
+    runs = sorted(folder.glob(f'{key}-*'))
+    line = {
+      'key': key,
+      'shares': share.tolist(),
+      'learnt': learnt.tolist(),
+      'flops': sum(proxies.last_metrics(run)['flops'] for run in runs),
+    }
     proxies.append_log(folder / LOG, [line])
-    for name in ('reference', 'proxy'):
-      shutil.rmtree(folder / f'{key}-{name}', ignore_errors=True)
+    for run in runs:
+      shutil.rmtree(run)
     return learnt
 
   return learn

@@ -5,7 +5,7 @@ all from the same initial parameters. Their losses are kept in a log: a search
 that is interrupted goes on where it stopped, and trains no proxy twice.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 import hashlib
 import json
 import math
@@ -134,7 +134,7 @@ def make_proxies(
       own / 'checkpoints',
       progress=False,
     )
-    found = [_last(read_metrics(each / NAME)) for each in folders]
+    found = [last_metrics(each) for each in folders]
     for iterator in batches:
       iterator.close()
     return found
@@ -160,6 +160,7 @@ def make_proxies(
           'key': keys[i],
           'loss': _target_loss(summary, text.vocabulary.size),
           'targets': _targets(summary),
+          'flops': summary['flops'],
           'parameters': rows[i].tolist(),
         }
         for i, summary in zip(group, summaries, strict=True)
@@ -182,6 +183,11 @@ def read_log(path: pathlib.Path) -> dict[str, dict[str, Any]]:
   whole, _, _ = path.read_text().rpartition('\n')
   lines = [json.loads(line) for line in whole.splitlines()]
   return {line['key']: line for line in lines}
+
+
+def flops_of(path: pathlib.Path) -> float:
+  """Operations of all that a log says is finished."""
+  return float(sum(line['flops'] for line in read_log(path).values()))
 
 
 def copies_for(
@@ -246,8 +252,9 @@ def _key(space: SearchSpace, row: np.ndarray) -> str:
   return hashlib.blake2b(b'\0'.join(words), digest_size=8).hexdigest()
 
 
-def _last(lines: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-  """The last value of every metric."""
+def last_metrics(folder: pathlib.Path) -> dict[str, Any]:
+  """The last value of every metric of a run."""
+  lines = read_metrics(folder / NAME)
   return {name: value for line in lines for name, value in line.items()}
 
 

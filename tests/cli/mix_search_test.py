@@ -61,6 +61,10 @@ def test_from_text_to_a_mixture(run, command, scores, corpus, tmp_path):
   assert manifest['diagnostics']['proxies'] == 14
   assert manifest['settings']['proxies']['vocabulary'] == 'bytes+0'
   assert manifest['settings']['proxies']['corpus'] == [corpus.name]
+  each = proxies.read_log(output / 'proxies' / proxies.LOG).values()
+  assert manifest['cost']['flops'] == pytest.approx(
+    15 * min(line['flops'] for line in each)
+  )
   assert 'already mixed' in run(*command()).out
   # A search that was cut off before its end asks for what is missing only.
   log = output / 'proxies' / proxies.LOG
