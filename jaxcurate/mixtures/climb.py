@@ -7,7 +7,7 @@ the `clusters` scorer with --domains.
 
 from collections.abc import Sequence
 
-from jaxcurate.mixtures import regmix, regressors, search
+from jaxcurate.mixtures import regmix, regressors
 from jaxcurate.types import Proxies, ScoreTable, Searched
 
 
@@ -38,12 +38,12 @@ def mix(
   Raises:
     ValueError: one domain, or see `search.search`.
   """
-  return search.search(
-    regmix.share_space(table),
+  return regmix.mix(
+    table,
     proxies,
-    regressor,
+    seed=seed,
     rounds=rounds,
     num_proposals=num_proposals,
     num_best=num_best,
-    seed=seed,
+    regressor=regressor,
   )
