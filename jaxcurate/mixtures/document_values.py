@@ -27,26 +27,32 @@ def document_values(
   Raises:
     ValueError: a score is not finite.
   """
+  return shaped(shape, ranks(shape, table, code)[:, None], code)[:, 0]
+
+
+def ranks(
+  shape: QualityShape, table: ScoreTable, code: Int[np.ndarray, ' N']
+) -> Float64[np.ndarray, ' N']:
+  """Ranks of documents in [0, 1], 0 best; see `document_values`."""
   score = _scores(shape, table)
   known = shape.ranks
   if known is None or known.pool == pool_name(table):
-    rank = _exact(shape, table, score, code)
-  else:
-    better = 1 - np.stack(
-      [
-        quality_ranks.share_below(own, knots)
-        for own, knots in zip(score.T, known.score_QxK, strict=True)
-      ],
-      axis=1,
+    return _exact(shape, table, score, code)
+  better = 1 - np.stack(
+    [
+      quality_ranks.share_below(own, knots)
+      for own, knots in zip(score.T, known.score_QxK, strict=True)
+    ],
+    axis=1,
+  )
+  quality = quality_ranks.merge(better, code, shape.weights_MxQ)
+  rank = np.empty(len(code))
+  for domain in np.unique(code):
+    own = code == domain
+    rank[own] = quality_ranks.share_below(
+      quality[own], known.quality_MxK[domain]
     )
-    quality = quality_ranks.merge(better, code, shape.weights_MxQ)
-    rank = np.empty(len(code))
-    for domain in np.unique(code):
-      own = code == domain
-      rank[own] = quality_ranks.share_below(
-        quality[own], known.quality_MxK[domain]
-      )
-  return shaped(shape, rank[:, None], code)[:, 0]
+  return rank
 
 
 def rank_map(

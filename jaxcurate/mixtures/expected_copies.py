@@ -3,7 +3,7 @@
 from jaxtyping import Float64, Int
 import numpy as np
 
-from jaxcurate.mixtures import document_values
+from jaxcurate.mixtures import depth, document_values
 from jaxcurate.types import Mixture, ScoreTable
 
 
@@ -16,6 +16,10 @@ def expected_copies(
   max_copies: float,
 ) -> tuple[Float64[np.ndarray, ' N'], dict[str, int]]:
   """Expected copies that spend a budget by the mixture's shares of tokens.
+
+  With quality, every domain is sampled to the rank at which it gives its share
+  (`depth.reaching`); copies are scaled where it has no more, and to make up for
+  what is left between two documents.
 
   Args:
     mixture: what is wanted.
@@ -47,24 +51,28 @@ def expected_copies(
     other[name] = other.get(name, 0) + 1
   inside = np.flatnonzero(code >= 0)
   own, tokens = code[inside], table.num_tokens[inside].astype(np.int64)
+  share = np.asarray(mixture.share_M)
   value = np.ones(len(inside))
   if mixture.shape is not None:
-    value = document_values.document_values(
-      mixture.shape, table.take(inside), own
-    )
+    shape = mixture.shape
+    rank = document_values.ranks(shape, table.take(inside), own)
+    # A budget of documents is as many tokens as so many have on average.
+    each = tokens.sum() / max(cost[inside].sum(), 1)
+    shape = depth.reaching(shape, rank, tokens, own, share * limit * each)
+    value = document_values.shaped(shape, rank[:, None], own)[:, 0]
   weighted = np.bincount(own, value * tokens, len(mixture.domains))
-  empty = (weighted == 0) & (np.asarray(mixture.share_M) > 0)
+  empty = (weighted == 0) & (share > 0)
   if empty.any():
     name = mixture.domains[int(np.argmax(empty))]
     known = sorted({str(name) for name in name_of})
     common = len(code_of.keys() & set(known))
     raise ValueError(
-      f'the mixture wants {mixture.share_M[np.argmax(empty)]:.2%} of its tokens'
+      f'the mixture wants {share[np.argmax(empty)]:.2%} of its tokens'
       f' from domain {name!r}, and the pool has none that it would sample; the'
       f' mixture has {len(code_of)} domains and the pool {len(known)}, {common}'
       f' of them in common: those of the pool are {", ".join(known)}'
     )
-  per_value = np.asarray(mixture.share_M) / np.where(weighted > 0, weighted, 1)
+  per_value = share / np.where(weighted > 0, weighted, 1)
   copies = np.zeros(len(name_of))
   copies[inside] = per_value[own] * value
   copies *= limit / float(copies @ cost)

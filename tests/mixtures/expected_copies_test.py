@@ -75,27 +75,55 @@ def test_tokens_are_the_mixtures_shares_of_the_budget(by_quality):
   assert found == pytest.approx({'c': 1_000, 'a': 600, 'b': 400})
 
 
-def test_quality_is_the_formula_of_exact_ranks():
-  table = pool()
-  mixture = Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape())
-  copies, _ = expected(mixture, table)
+def value_of(table, keep_fraction):
+  """Sampling values by the formula, domain by domain."""
+  value = np.empty(len(table.id))
+  score = np.stack([table.scores['good'], table.scores['clean']], axis=1)
   for name in 'abc':
     own = table.domain == name
-    score = np.stack([table.scores['good'], table.scores['clean']], axis=1)
     # Percentiles are of the whole pool, ranks of the domain.
     quality = quality_ranks.percentiles(score).mean(axis=1)[own]
     rank = quality_ranks.token_ranks(
       quality, table.num_tokens[own], np.zeros(own.sum(), int),
       ids_lib.hash_ids(table.id[own]),
     )  # fmt: skip
-    value = quadmix.sampling_value(
-      rank, steepness=50.0, keep_fraction=0.3, repetition=1.0, floor=0.05
+    value[own] = quadmix.sampling_value(
+      rank,
+      steepness=50.0,
+      keep_fraction=keep_fraction,
+      repetition=1.0,
+      floor=0.05,
     )
-    np.testing.assert_allclose(
-      copies[own] / copies[own].max(), value / value.max(), rtol=1e-9
-    )
-    order = np.argsort(rank)
-    assert (np.diff(copies[own][order]) <= 1e-12).all()
+  return value
+
+
+def test_the_parameters_own_budget_is_the_formula_of_exact_ranks():
+  table = pool(6_000)
+  value = value_of(table, 0.3)
+  tokens = tokens_by_domain(value, table)
+  limit = sum(tokens.values())
+  share = np.array(list(tokens.values())) / limit
+  copies, _ = expected(
+    Mixture(('a', 'b', 'c'), share, shape()), table, round(limit)
+  )
+  np.testing.assert_allclose(copies, value, rtol=1e-3)
+
+
+def test_a_larger_budget_takes_more_documents_and_not_more_copies():
+  table = pool(6_000)
+  mixture = Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape())
+  total = int(table.num_tokens.sum())
+  kept = []
+  for limit in (total // 10, total // 3, total):
+    copies, _ = expected(mixture, table, limit)
+    assert copies @ table.num_tokens == pytest.approx(limit)
+    assert copies.max() <= 2.05 * 1.02
+    kept.append(int((copies > 0.5).sum()))
+  assert kept[0] * 2 < kept[1] and kept[1] * 2 < kept[2] < 6_000
+  # No domain has more than 2.05 times its tokens: the copies make up for it.
+  copies, _ = expected(mixture, table, 3 * total)
+  np.testing.assert_allclose(copies @ table.num_tokens, 3 * total)
+  assert copies.max() > 2.5 and (copies > 0.5).all()
 
 
 def test_a_budget_of_documents_keeps_the_shares_of_tokens():
@@ -141,14 +169,13 @@ def test_missing_domains_and_scores_are_named():
     expected(Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape()), table)
 
 
-def test_one_document_in_a_domain_has_the_worst_rank():
-  table = pool(num=3)  # one of each
-  mixture = Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape(floor=0.0))
-  with pytest.raises(ValueError, match='the pool has none that it would'):
-    expected(mixture, table)
-  mixture = Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape())
+@pytest.mark.parametrize('floor', [0.0, 0.05])
+def test_a_domain_of_one_document_gives_it(floor):
+  table = pool(num=3)  # one of each; its rank, 1, is beyond keep_fraction
+  mixture = Mixture(('a', 'b', 'c'), np.full(3, 1 / 3), shape(floor=floor))
   copies, _ = expected(mixture, table, int(table.num_tokens.sum()))
-  assert (copies > 0).all()
+  found = list(tokens_by_domain(copies, table).values())
+  np.testing.assert_allclose(found, table.num_tokens.sum() / 3)
 
 
 @pytest.mark.parametrize(
