@@ -6,11 +6,13 @@ import pathlib
 # Before jax is imported anywhere: 8 CPU devices so that every sharded path
 # runs, and a persistent cache so that a second run compiles nothing.
 os.environ.setdefault('JAX_PLATFORMS', 'cpu')
-# Compiling is most of the suite's time: LLVM need not optimise tiny programs.
+# Compiling is most of the suite's time: LLVM need not optimise tiny programs,
+# and threads of tiny products would only wait for each other.
 os.environ['XLA_FLAGS'] = (
   os.environ.get('XLA_FLAGS', '')
   + ' --xla_force_host_platform_device_count=8'
   + ' --xla_backend_optimization_level=0'
+  + ' --xla_cpu_multi_thread_eigen=false'
 )
 _CACHE = pathlib.Path(__file__).parent.parent / '.jax_cache'
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_CACHE))

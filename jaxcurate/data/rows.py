@@ -62,7 +62,7 @@ def to_row(
     The document, or why it is none.
 
   >>> to_row({'text': 'a b', 'id': 7}, Fields(), 'x.jsonl:0')
-  Document(id='7', text='a b', domain=None, vector=None, turns=None)
+  Document(id='7', text='a b', domain=None, vector=None, turns=None, label=None)
   >>> to_row({'body': 'a b'}, Fields(), 'x.jsonl:0').reason
   'missing text field'
   """

@@ -35,9 +35,9 @@ def test_ids_and_order_by_hand(tmp_path):
   write_jsonl(tmp_path / 'a' / 'c.jsonl', [{'text': 'z', 'domain': 'web'}])
   rows = list(open_corpus([str(tmp_path)]).rows())
   assert [tuple(row) for row in rows] == [
-    ('a/c.jsonl:0', 'z', 'web', None, None),
-    ('own', 'x', None, None, None),
-    ('b.jsonl:1', 'y', None, None, None),
+    ('a/c.jsonl:0', 'z', 'web', None, None, None),
+    ('own', 'x', None, None, None, None),
+    ('b.jsonl:1', 'y', None, None, None, None),
   ]
 
 

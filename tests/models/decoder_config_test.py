@@ -73,7 +73,9 @@ def test_every_file_is_listed_here():
     for path in (CONFIGS / 'models').glob('*.gin')
     if 'import decoder' in path.read_text()
   }
-  assert files == set(COUNTS) | {'decoder', 'qwen2_5', 'gemma3', 'tiny_decoder'}
+  assert files == set(COUNTS) | {
+    'decoder', 'qwen2_5', 'gemma3', 'tiny_decoder', 'proxy_1m',
+  }  # fmt: skip
 
 
 @pytest.mark.parametrize('name', COUNTS)
