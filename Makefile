@@ -1,5 +1,6 @@
 # make demo   the whole path on text of this machine, then a report
-# make test   the whole test suite, two workers, the ten slowest printed
+# make test   the test suite, two workers, the ten slowest printed
+# make test_all   the same with the slowest tests, which take minutes more
 # make lint   ruff and pyright
 # make bench  the project against its peers (installs PyTorch)
 # make clean  removes .venv and every cache
@@ -16,12 +17,15 @@ STAMP := .venv/installed-$(shell $(PYTHON) -c \
   'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
 APT := sudo apt install git make python3 python3-venv
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test_all lint bench clean
 
 demo: $(STAMP)
 	@$(BIN)/jaxcurate demo
 
 test: $(STAMP)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 -m 'not slow'
+
+test_all: $(STAMP)
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10
 
 lint: $(STAMP)

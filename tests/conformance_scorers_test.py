@@ -151,7 +151,14 @@ def subtracts(scorer, column):
 
 
 @pytest.mark.parametrize('kind', KINDS)
-@pytest.mark.parametrize('name', SCORERS)
+@pytest.mark.parametrize(
+  'name',
+  [
+    # Those that take gradients compile for half a minute.
+    pytest.param(n, marks=[pytest.mark.slow] * (n in ('less', 'trak')))
+    for n in SCORERS
+  ],
+)
 def test_scorer(name, kind, model_of, corpus, tmp_path):
   module = importlib.import_module(f'jaxcurate.scorers.{name}')
   model = network, *_, vocabulary = model_of(kind)

@@ -71,6 +71,7 @@ def on_two_hosts(*argv):
   return printed
 
 
+@pytest.mark.slow
 def test_two_hosts_train_a_model_and_score_with_it(
   tmp_path, corpus, small_vocabulary
 ):

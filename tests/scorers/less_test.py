@@ -117,6 +117,7 @@ def unit(vector):
   return vector / np.linalg.norm(vector)
 
 
+@pytest.mark.slow
 def test_against_float64_one_gradient_at_a_time(slow, slow_gradient, whole):
   scorer, fitted, found = whole
   expected = {'less/animals': 0.0, 'less/plants': 0.0}

@@ -62,11 +62,12 @@ def test_installs_once_and_again_after_a_change(checkout):
 
 def test_targets_run_what_they_say(checkout):
   folder, make = checkout
-  for target in ('test', 'lint', 'demo'):
+  for target in ('test', 'test_all', 'lint', 'demo'):
     done = make(target)
     assert done.returncode == 0, done.stderr
   log = (folder / 'log').read_text()
-  assert '-m pytest -q -n 2 --dist worksteal --durations=10\n' in log
+  run = '-m pytest -q -n 2 --dist worksteal --durations=10'
+  assert f'{run} -m not slow\n' in log and f'{run}\n' in log
   for line in ('check --quiet .\n', 'format --quiet --check .\n', '\ndemo\n'):
     assert line in log
 

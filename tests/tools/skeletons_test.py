@@ -46,6 +46,7 @@ def pytest_in(tree, *args):
   )
 
 
+@pytest.mark.slow
 def test_the_skeletons_pass_their_tests_conform_and_keep_the_rules(tree):
   done = pytest_in(
     tree,

@@ -160,6 +160,7 @@ def known(name):
   return network, params, batch, reduction, dense, unit, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('way', ['keep_factors', 'second_pass'])
 @pytest.mark.parametrize('name', NETWORKS)
 def test_products_and_weighted_gradient(name, way):
@@ -180,6 +181,7 @@ def test_products_and_weighted_gradient(name, way):
   assert error < 1e-5 * norm
 
 
+@pytest.mark.slow
 def test_adapters():
   config = dataclasses.replace(LLAMA, dropout_rate=0.0, scan_layers=True)
   whole = decoder.make_network(config)

@@ -135,6 +135,7 @@ def products(signals, state):
   return weights, {'cosines': cosines, 'dots': dots / size}, {}
 
 
+@pytest.mark.slow
 def test_gradients_of_examples_are_those_of_one_device(tiny):
   network = decoder.make_network(
     decoder.DecoderConfig(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from jaxcurate.models import decoder
 from jaxcurate.ops import segments
@@ -55,6 +56,7 @@ def mean_loss(params, batch, weights_E):
   return total / jnp.sum(share_BxT)
 
 
+@pytest.mark.slow
 def test_step_is_the_weighted_loss_by_hand():
   weighting = filter_then_weight.make(keep=0.4, warmup_updates=2)
   optimizer = optimizers.make_optimizer(
