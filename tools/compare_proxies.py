@@ -15,7 +15,7 @@ import pathlib
 import numpy as np
 import scipy.stats
 
-from jaxcurate.train import proxies
+from jaxcurate.train import proxies, run_log
 
 _SAMPLES = 2_000
 
@@ -28,7 +28,7 @@ def losses(
   Raises:
     ValueError: fewer than three.
   """
-  logs = [proxies.read_log(f / 'proxies' / proxies.LOG) for f in (one, other)]
+  logs = [run_log.read_log(f / 'proxies' / proxies.LOG) for f in (one, other)]
   shared = sorted(set(logs[0]) & set(logs[1]))
   rows = [[log[key]['loss'] for log in logs] for key in shared]
   both = np.array([row for row in rows if None not in row], np.float64)

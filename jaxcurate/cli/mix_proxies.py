@@ -19,7 +19,7 @@ from jaxcurate.data import (
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
-from jaxcurate.train import learnt_shares, optimizers
+from jaxcurate.train import learnt_shares, optimizers, run_log
 from jaxcurate.train import proxies as proxies_lib
 from jaxcurate.train import text as text_lib
 from jaxcurate.types import (
@@ -198,7 +198,7 @@ def prepare(
   def flops() -> float:
     folder = pathlib.Path(output) / 'proxies'
     logs = (proxies_lib.LOG, learnt_shares.LOG)
-    return sum(proxies_lib.flops_of(folder / log) for log in logs)
+    return sum(run_log.flops_of(folder / log) for log in logs)
 
   return Plan(settings, search, learn, flops)
 

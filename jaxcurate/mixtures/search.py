@@ -63,7 +63,7 @@ def search(
   loss = proxies(space, rows)
   for number, count in enumerate(rounds[1:], start=1):
     predict = regressor(*_finite(rows, loss))
-    more = _promising(space, predict, rows, count, num_proposals, seed + number)
+    more = _promising(space, predict, count, num_proposals, seed + number)
     rows, loss = (
       np.concatenate([rows, more]),
       np.append(loss, proxies(space, more)),
@@ -158,7 +158,6 @@ def _finite(
 def _promising(
   space: SearchSpace,
   predict: Any,
-  known: np.ndarray,
   count: int,
   num_proposals: int,
   seed: int,

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from jaxcurate.data.training import TrainingBatches
-from jaxcurate.train import loop, proxies
+from jaxcurate.train import loop, proxies, run_log
 from jaxcurate.train.optimizers import Optimizer
 from jaxcurate.train.program import Reference, StepSettings
 from jaxcurate.train.progress import Plan
@@ -96,7 +96,7 @@ def make_learner(
   def learn(share: np.ndarray) -> np.ndarray:
     words = [repr(tuple(domains)).encode(), share.astype('<f8').tobytes()]
     key = hashlib.blake2b(b'\0'.join(words), digest_size=8).hexdigest()
-    known = proxies.read_log(folder / LOG)
+    known = run_log.read_log(folder / LOG)
     if key in known:
       return np.array(known[key]['learnt'])
     reference = None
@@ -113,7 +113,7 @@ def make_learner(
       'learnt': learnt.tolist(),
       'flops': sum(proxies.last_metrics(run)['flops'] for run in runs),
     }
-    proxies.append_log(folder / LOG, [line])
+    run_log.append_log(folder / LOG, [line])
     for run in runs:
       shutil.rmtree(run)
     return learnt

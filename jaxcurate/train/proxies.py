@@ -7,7 +7,6 @@ that is interrupted goes on where it stopped, and trains no proxy twice.
 
 from collections.abc import Mapping, Sequence
 import hashlib
-import json
 import math
 import os
 import pathlib
@@ -21,7 +20,7 @@ import tqdm
 from jaxcurate.data.row_shape import RowSettings
 from jaxcurate.data.token_part import TokenPart
 from jaxcurate.data.training import TrainingBatches
-from jaxcurate.train import driver
+from jaxcurate.train import driver, run_log
 from jaxcurate.train import members as members_lib
 from jaxcurate.train.evaluation import EvalBatch
 from jaxcurate.train.metrics import NAME, read_metrics
@@ -142,7 +141,7 @@ def make_proxies(
   def proxies(space: SearchSpace, rows: np.ndarray) -> np.ndarray:
     keys = [_key(space, row) for row in rows]
     log = folder / LOG
-    known = read_log(log)
+    known = run_log.read_log(log)
     missing = [i for i, key in enumerate(keys) if key not in known]
     bar = tqdm.tqdm(
       total=len(keys),
@@ -165,29 +164,15 @@ def make_proxies(
         }
         for i, summary in zip(group, summaries, strict=True)
       ]
-      append_log(log, lines)
+      run_log.append_log(log, lines)
       shutil.rmtree(folder / name)
       bar.update(len(group))
     bar.close()
-    known = read_log(log)
+    known = run_log.read_log(log)
     losses = [known[key]['loss'] for key in keys]
     return np.array([math.nan if x is None else x for x in losses], np.float64)
 
   return proxies
-
-
-def read_log(path: pathlib.Path) -> dict[str, dict[str, Any]]:
-  """The finished proxies by key; a line that was cut off does not count."""
-  if not path.exists():
-    return {}
-  whole, _, _ = path.read_text().rpartition('\n')
-  lines = [json.loads(line) for line in whole.splitlines()]
-  return {line['key']: line for line in lines}
-
-
-def flops_of(path: pathlib.Path) -> float:
-  """Operations of all that a log says is finished."""
-  return float(sum(line['flops'] for line in read_log(path).values()))
 
 
 def copies_for(
@@ -279,14 +264,3 @@ def _target_loss(summary: Mapping[str, Any], vocabulary: int) -> float | None:
   if own is None or own >= math.log(vocabulary) or len(known) < len(losses):
     return None
   return float(np.mean(known))
-
-
-def append_log(path: pathlib.Path, lines: Sequence[dict[str, Any]]) -> None:
-  """Adds finished proxies, on disk when this returns."""
-  whole = path.read_text().rpartition('\n') if path.exists() else ('', '', '')
-  if whole[2]:  # a line that was cut off
-    path.write_text(whole[0] + '\n' if whole[0] else '')
-  with path.open('a', encoding='utf-8') as file:
-    file.write(''.join(json.dumps(line) + '\n' for line in lines))
-    file.flush()
-    os.fsync(file.fileno())

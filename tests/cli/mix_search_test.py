@@ -5,7 +5,7 @@ import json
 import pytest
 
 from jaxcurate.io import mixtures
-from jaxcurate.train import proxies
+from jaxcurate.train import proxies, run_log
 
 SMALL = (
   '--steps=8',
@@ -61,7 +61,7 @@ def test_from_text_to_a_mixture(run, command, scores, corpus, tmp_path):
   assert manifest['diagnostics']['proxies'] == 14
   assert manifest['settings']['proxies']['vocabulary'] == 'bytes+0'
   assert manifest['settings']['proxies']['corpus'] == [corpus.name]
-  each = proxies.read_log(output / 'proxies' / proxies.LOG).values()
+  each = run_log.read_log(output / 'proxies' / proxies.LOG).values()
   assert manifest['cost']['flops'] == pytest.approx(
     15 * min(line['flops'] for line in each)
   )

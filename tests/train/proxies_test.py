@@ -7,9 +7,10 @@ import pytest
 
 from jaxcurate.data import row_shape, token_cache
 from jaxcurate.data import vocabulary as vocabularies
+from jaxcurate.io.errors import UserError
 from jaxcurate.mixtures import regmix
 from jaxcurate.models import decoder
-from jaxcurate.train import optimizers, proxies, text
+from jaxcurate.train import optimizers, proxies, run_log, text
 from jaxcurate.types import Document, ScoreTable
 from jaxcurate.weightings import uniform
 
@@ -105,14 +106,23 @@ def test_a_finished_proxy_is_not_trained_again(read, pool, losses, tmp_path):
   assert again[0] == 77.0
   # Whoever trains beside it changes nothing.
   np.testing.assert_allclose(again[1:], found[1:], rtol=1e-4)
-  assert len(proxies.read_log(log)) == 3
+  assert len(run_log.read_log(log)) == 3
 
 
 def test_a_model_that_diverged_has_no_loss(read, pool, tmp_path):
   found = make(read, tmp_path, rate=1e30)(regmix.share_space(pool), ROWS)
   assert np.isnan(found).all()
-  [first, *_] = proxies.read_log(tmp_path / proxies.LOG).values()
+  [first, *_] = run_log.read_log(tmp_path / proxies.LOG).values()
   assert first['loss'] is None
+
+
+def test_a_broken_line_of_the_log_is_named(tmp_path):
+  log = tmp_path / proxies.LOG
+  assert run_log.read_log(log) == {}
+  for broken in ('{"key": "b", ', '{"loss": 1.0}', '7'):
+    log.write_text(f'{{"key": "a", "loss": 1.0}}\n{broken}\n{{"key"')
+    with pytest.raises(UserError, match='line 2 is no finished proxy'):
+      run_log.read_log(log)
 
 
 def test_copies_spend_the_budget_in_proportion():
