@@ -44,7 +44,8 @@ def run(
 ) -> str:
   """Trains every contender with every seed; returns the tables.
 
-  In commands {output} and {text} are the study's folder and that of its text.
+  In commands {output} and {text} are the study's folder and that of its text,
+  and {seed} is the run's; a preparation with it in its name runs for each seed.
 
   Args:
     output: folder of the study.
@@ -115,12 +116,17 @@ def commands(
     argv = list(_flat(words))
     if argv[0] == 'train':
       argv[1:1] = _flat(common)
-    for name, value in {'{output}': output, '{text}': output / 'text'}.items():
+    values = {
+      '{output}': output, '{text}': output / 'text', '{seed}': seed,
+    }  # fmt: skip
+    for name, value in values.items():
       argv = [word.replace(name, str(value)) for word in argv]
     return [*argv, f'--seed={seed}', f'--output={folder}']
 
   first = [
-    command(words, output / name, seeds[0]) for name, words in prepare.items()
+    command(words, output / name.replace('{seed}', str(seed)), seed)
+    for name, words in prepare.items()
+    for seed in (seeds if '{seed}' in name else seeds[:1])
   ]
   runs = output / 'runs'
   return first, {

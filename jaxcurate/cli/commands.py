@@ -25,8 +25,8 @@ COMMANDS: dict[str, tuple[str, tuple[str, ...]]] = {
   'train': (
     'Trains a model on a corpus, weighting every example.',
     (*_CORPUS, 'output', 'model', 'vocabulary', 'selection', 'mixture',
-     'anchors', 'reference', 'scores', 'targets', 'pairs', 'by', 'steps',
-     'schedule_steps', 'eval_input', 'turns', 'mesh', 'dtype', 'seed'),
+     'domains', 'anchors', 'reference', 'scores', 'targets', 'pairs', 'by',
+     'steps', 'schedule_steps', 'eval_input', 'turns', 'mesh', 'dtype', 'seed'),
   ),
   'evaluate': (
     'Held-out loss per document and perplexity per domain of a model,\n'

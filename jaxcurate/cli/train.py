@@ -60,6 +60,7 @@ def run(
   vocabulary: str | None = None,
   selection: str | None = None,
   mixture: train_mixture.MixtureSettings = train_mixture.AS_IT_IS,
+  domains: str | None = None,
   anchors: Sequence[str] = (),
   reference: str | None = None,
   scores: Sequence[str] = (),
@@ -114,6 +115,7 @@ def run(
       shipped judge's.
     selection: folder of a Selection; None trains on everything.
     mixture: shares of domains, which may change from one run to the next.
+    domains: file or score folder with ids and domains; None: of the corpus.
     anchors: a small trusted corpus, for weightings that look at one.
     reference: a second model, for weightings that compare with one.
     scores, by: score folders and the column, for weightings that read one.
@@ -176,6 +178,7 @@ def run(
     'model': model or str(start.config),
     'files': [source.name for source in corpus.sources],
     'fields': fields,
+    'domains': domains,
     'rows': [*lengths, max_segments, windowing],
     'step': [
       normaliser,
@@ -218,9 +221,11 @@ def run(
     'tokenized',
     lambda: token_cache.build(
       f'{tokens}/text',
-      corpus.rows(),
+      train_parts.rows_of(corpus, domains, domain_field),
       words,
-      settings={'files': settings['files'], 'fields': fields},
+      settings={
+        name: settings[name] for name in ('files', 'fields', 'domains')
+      },
       selection=tables.read_selection(selection) if selection else None,
       holdout_share=holdout_share,
       eval_rows=(

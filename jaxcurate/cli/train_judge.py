@@ -41,7 +41,7 @@ from jaxcurate.types import HeadSettings, Scorer
 
 _NOT_OURS = (
   'weighting', 'selection', 'anchors', 'eval_input', 'reference', 'scores',
-  'turns', 'mixture',
+  'turns', 'mixture', 'domains',
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """The pieces of `jaxcurate train`: where it starts, and what it says then."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 import dataclasses
 import hashlib
 import pathlib
@@ -8,14 +8,21 @@ import pathlib
 import jax
 import numpy as np
 
-from jaxcurate.data import row_shape, spoken_rows, token_cache, token_part
+from jaxcurate.data import (
+  domain_labels,
+  readers,
+  row_shape,
+  spoken_rows,
+  token_cache,
+  token_part,
+)
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.data.token_builder import Spell
 from jaxcurate.io.errors import UserError
 from jaxcurate.models import load
 from jaxcurate.train import adapters, gradient_bytes, optimizers
 from jaxcurate.train.gradient_settings import GradientSettings
-from jaxcurate.types import Network, Params, Vocabulary, Weighting
+from jaxcurate.types import Document, Network, Params, Vocabulary, Weighting
 
 _CHOICES = {
   'windowing': ('document', 'concat'),
@@ -100,6 +107,16 @@ def frozen_base(
   except ValueError as error:
     raise UserError(f'lora: {error}') from error
   return adapters.Frozen(start.params, lora)
+
+
+def rows_of(
+  corpus: readers.Corpus, domains: str | None, field: str
+) -> Iterable[Document]:
+  """The corpus, with the domains of a file or score folder where given."""
+  if domains is None:
+    return corpus.rows()
+  label = domain_labels.read_domains(domains, field)
+  return domain_labels.relabel(corpus.rows(), label)
 
 
 def spell_of(

@@ -1,5 +1,6 @@
 """Domains of documents that come in a file of their own."""
 
+from collections.abc import Iterable, Iterator, Mapping
 import pathlib
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxcurate.data import label_rows
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Document
 
 
 def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
@@ -46,6 +48,33 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
       raise UserError(f'{place}: id {id_!r} has a domain already')
     found[str(id_)] = str(domain)
   return found
+
+
+def relabel(
+  rows: Iterable[Document], domains: Mapping[str, str]
+) -> Iterator[Document]:
+  """The documents with other domains, None where one has no label.
+
+  Args:
+    rows: documents, whose own domains are forgotten.
+    domains: id -> domain.
+
+  Raises:
+    UserError: at the end, where no document had a label.
+  """
+  matched = total = 0
+  for row in rows:
+    domain = domains.get(row.id)
+    total += 1
+    matched += domain is not None
+    yield row._replace(domain=domain)
+  if total and not matched:
+    raise UserError(
+      f'none of {total:,} documents has one of the {len(domains):,} ids of'
+      ' --domains; give the file of this corpus'
+    )
+  if matched < total:
+    print(f'{total - matched:,} of {total:,} documents have no domain')
 
 
 def _cluster_names(path: str) -> list[str] | None:

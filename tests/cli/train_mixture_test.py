@@ -40,6 +40,7 @@ def mixtures(tmp_path_factory):
     'floor': 0.0, 'criteria': {'ask_llm': 1.0},
   }  # fmt: skip
   (folder / 'shaped').write_text(json.dumps({'domains': {'a': shape}}))
+  (folder / 'other.jsonl').write_text('{"id": "none", "domain": "x"}')
   return folder
 
 
@@ -94,6 +95,24 @@ def test_shares_may_be_others_and_a_rule_may_take_over(
   assert plain.code == 1 and "mixture: 'shares' there" in plain.last
 
 
+def test_domains_may_come_from_a_file(run, base, mixtures, documents, tmp_path):
+  labels = tmp_path / 'labels.jsonl'
+  label = {row['id']: 'xy'[i % 2] for i, row in enumerate(documents[:-9])}
+  lines = [{'id': id_, 'domain': name} for id_, name in label.items()]
+  labels.write_text('\n'.join(map(json.dumps, lines)))
+  (tmp_path / 'x').write_text('{"domains": {"x": {"share": 1}}}')
+  result = run(
+    *base, f'--domains={labels}', f'--mixture={tmp_path / "x"}', '--steps=1',
+    f'--output={tmp_path / "model"}',
+  )  # fmt: skip
+  assert result.code == 0, result.err
+  total = len(documents)
+  assert f'9 of {total} documents have no domain' in result.out
+  skipped = manifests.read_manifest(tmp_path / 'model')['skipped']
+  assert 0 < skipped['without a domain'] <= 9
+  assert 0 < skipped['in domain y, without a share'] <= (total - 9) // 2
+
+
 @pytest.mark.parametrize(
   'name, more, words',
   [
@@ -101,6 +120,8 @@ def test_shares_may_be_others_and_a_rule_may_take_over(
     ('shaped', [], ['chooses documents', 'run `jaxcurate sample --mixture=',
                     'give --selection=kept']),
     ('none', [], ['none: not there', 'jaxcurate mix']),
+    ('a', ['--domains={mixtures}/other.jsonl'],
+     ['none of 30 documents', 'the 1 ids of --domains']),
     ('a', ['--gin.train_mixture.MixtureSettings.schedule={0: "x"}'],
      ['x: not']),
     ('a', ['--gin_file=runs/odm.gin', '--gin.train.run.windowing="concat"'],
@@ -115,6 +136,7 @@ def test_shares_may_be_others_and_a_rule_may_take_over(
 def test_mistakes_are_one_clear_line(
   run, base, mixtures, tmp_path, fails_clearly, name, more, words
 ):
+  more = [word.replace('{mixtures}', str(mixtures)) for word in more]
   result = run(
     *base, f'--mixture={mixtures}/{name}', *more, '--steps=1',
     f'--output={tmp_path / "model"}',

@@ -9,6 +9,7 @@ from jaxcurate.data import domain_labels
 from jaxcurate.io import manifest as manifests
 from jaxcurate.io import tables
 from jaxcurate.io.errors import UserError
+from jaxcurate.types import Document
 
 
 def test_files_and_score_folders_say_the_same(tmp_path):
@@ -63,3 +64,13 @@ def test_what_is_wrong_is_named(tmp_path, line, why):
   with pytest.raises(UserError, match=why) as error:
     domain_labels.read_domains(str(path))
   assert 'l.jsonl' in str(error.value)
+
+
+def test_documents_take_the_domains_of_the_file(capsys):
+  rows = [Document('1', 'a', 'web'), Document('2', 'b', None)]
+  found = list(domain_labels.relabel(iter(rows), {'2': 'code', '9': 'x'}))
+  assert found == [Document('1', 'a', None), Document('2', 'b', 'code')]
+  assert '1 of 2 documents have no domain' in capsys.readouterr().out
+  assert list(domain_labels.relabel([], {'2': 'code'})) == []
+  with pytest.raises(UserError, match='none of 2 documents has one of the 1'):
+    list(domain_labels.relabel(rows, {'9': 'x'}))
