@@ -170,14 +170,13 @@ def run(
     turns=turns,
   )
   corpus = open_documents(inputs=inputs, task=task)
-  fields = list(corpus.fields)
   shares = train_mixture.read(mixture, selection, windowing)
   lengths = (rows_per_batch, encoder_length, decoder_length)
   settings = {
     'weighting': name,
     'model': model or str(start.config),
     'files': [source.name for source in corpus.sources],
-    'fields': fields,
+    'fields': list(corpus.fields),
     'domains': domains,
     'rows': [*lengths, max_segments, windowing],
     'step': [
@@ -223,9 +222,7 @@ def run(
       f'{tokens}/text',
       train_parts.rows_of(corpus, domains, domain_field),
       words,
-      settings={
-        name: settings[name] for name in ('files', 'fields', 'domains')
-      },
+      settings={k: settings[k] for k in ('files', 'fields', 'domains')},
       selection=tables.read_selection(selection) if selection else None,
       holdout_share=holdout_share,
       eval_rows=(
