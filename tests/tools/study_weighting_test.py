@@ -18,7 +18,13 @@ from jaxcurate.cli import gin_files
 from jaxcurate.data import damage
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-STUDIES = ('damaged_pool', 'adapt_pretraining', 'data_ratio')
+STUDIES = (
+  'damaged_pool',
+  'adapt_pretraining',
+  'data_ratio',
+  'quadmix_text',
+  'domain_shares',
+)
 
 
 def _words(seed):
@@ -35,7 +41,10 @@ def tools():
   sys.path.insert(0, str(ROOT / 'tools'))
   yield importlib.import_module
   sys.path.remove(str(ROOT / 'tools'))
-  for name in ('study_weighting', 'study_text', 'study_curves', 'small_judges'):
+  for name in (
+    'study_weighting', 'study_text', 'study_targets', 'study_curves',
+    'small_judges',
+  ):  # fmt: skip
     sys.modules.pop(name, None)
 
 
@@ -191,7 +200,8 @@ def test_every_command_of_a_study_is_one(tools, study, tmp_path):
   first, runs = tool.commands(tmp_path, *(bound[name] for name in names[:4]))
   assert len(runs) == len(bound['contenders']) * len(bound['seeds'])
   assert len(bound['seeds']) >= 5 and bound['baseline'] in bound['contenders']
-  assert len({argv[-1] for argv in runs.values()}) == len(runs)  # folders
+  folders = [argv[-1] for argv in (*first, *runs.values())]
+  assert len(set(folders)) == len(folders)
   for command, *argv in [*first, *runs.values()]:
     plain = [word for word in argv if not word.startswith('--gin.')]
     flags = flags_lib.parser(command).parse_args(plain)
