@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 COLABS = sorted((ROOT / 'colabs').glob('*.ipynb'))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('path', COLABS, ids=lambda path: path.stem)
 def test_notebook_runs(path, tmp_path, monkeypatch):
   nbclient = pytest.importorskip('nbclient')

@@ -150,13 +150,19 @@ def subtracts(scorer, column):
   return 1.0 if 'ratio' in scorer.columns[column] else 0.0
 
 
-@pytest.mark.parametrize('kind', KINDS)
+def is_slow(name, kind):
+  """Whether it takes gradients, which compile for long, or has been tried with
+  the other kind of network."""
+  others = kind == 'decoder-only' and name not in ('deita', 'nuggets')
+  return others or name in ('less', 'trak')
+
+
 @pytest.mark.parametrize(
-  'name',
+  ('name', 'kind'),
   [
-    # Those that take gradients compile for half a minute.
-    pytest.param(n, marks=[pytest.mark.slow] * (n in ('less', 'trak')))
+    pytest.param(n, k, marks=[pytest.mark.slow] * is_slow(n, k))
     for n in SCORERS
+    for k in KINDS
   ],
 )
 def test_scorer(name, kind, model_of, corpus, tmp_path):

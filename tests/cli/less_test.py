@@ -115,6 +115,7 @@ def check(result, output):
   assert len(weights) == 2 and np.isclose(sum(weights), 1.0)
 
 
+@pytest.mark.slow
 def test_interrupted_it_goes_on_and_ends_in_the_same_scores(less, tmp_path):
   often = '--gin.score.run.chunk_seconds=0.0'
   result, whole = less(often, name='whole')

@@ -187,6 +187,7 @@ def tensors(folder):
   return load.load(str(folder / 'model')).params, dict(head)
 
 
+@pytest.mark.slow
 def test_interrupted_steps_continue_bit_for_bit(run, start, pairs, tmp_path):
   argv = (*start, *STEPS, f'--pairs={pairs}', '--schedule_steps=9000')
   output = tmp_path / 'out'

@@ -156,6 +156,14 @@ def test_token_by_token_through_a_cache(config, strong):
     )
 
 
+@pytest.mark.parametrize(
+  'config',
+  [
+    pytest.param(name, marks=[pytest.mark.slow] * (name != 'gemma3'))
+    for name in FAMILIES
+  ],
+  indirect=True,
+)
 def test_scan_and_remat_change_nothing(config, strong):
   network = decoder.make_network(config)
   params = strong(network)

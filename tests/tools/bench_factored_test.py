@@ -19,6 +19,7 @@ def bench(monkeypatch):
     sys.modules.pop(name, None)
 
 
+@pytest.mark.slow
 def test_ways_agree_as_far_as_they_are_exact(bench):
   params = bench.make_params(width=16, layers=1)
   tokens = bench.make_tokens(examples=3, length=12)

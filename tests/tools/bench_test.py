@@ -144,6 +144,7 @@ def test_lengths_are_repeatable_and_cut(tools):
     tools.read_config('models/huge.gin')
 
 
+@pytest.mark.slow
 def test_scoring_benchmark_runs(capsys, tmp_path, mini):
   import bench_scoring
 
@@ -173,6 +174,7 @@ def test_scoring_benchmark_reads_a_corpus(tools, tmp_path):
     bench_scoring.main([f'--input={corpus}'])
 
 
+@pytest.mark.slow
 def test_training_benchmark_runs(capsys, tmp_path, mini):
   import bench_training
 
@@ -197,6 +199,7 @@ def test_why_the_peer_is_left_out(monkeypatch):
   assert jax.default_backend() == 'cpu'
 
 
+@pytest.mark.slow
 def test_weighting_benchmark_runs(capsys, tmp_path):
   import bench_weighting
 
