@@ -1,6 +1,6 @@
 # make demo   the whole path on text of this machine, then a report
 # make test   the test suite, two workers, the ten slowest printed
-# make test_all   the same with the slowest tests, tools and notebook, minutes more
+# make test_all   the same with the slowest, with tools and the notebook
 # make lint   ruff and pyright
 # make bench  the project against its peers (installs PyTorch)
 # make clean  removes .venv and every cache
