@@ -17,7 +17,7 @@ from jaxcurate.cli import (
   train_parts,
 )
 from jaxcurate.cli import inputs as inputs_lib
-from jaxcurate.data import row_shape, token_cache
+from jaxcurate.data import domain_labels, row_shape, token_cache
 from jaxcurate.data import vocabulary as vocabularies
 from jaxcurate.io import hosts, tables
 from jaxcurate.io import manifest as manifests
@@ -170,6 +170,7 @@ def run(
     turns=turns,
   )
   corpus = open_documents(inputs=inputs, task=task)
+  label = train_parts.read_labels(domains, domain_field)
   shares = train_mixture.read(mixture, selection, windowing)
   lengths = (rows_per_batch, encoder_length, decoder_length)
   settings = {
@@ -177,7 +178,7 @@ def run(
     'model': model or str(start.config),
     'files': [source.name for source in corpus.sources],
     'fields': list(corpus.fields),
-    'domains': domains,
+    'domains': None if label is None else domain_labels.digest(label),
     'rows': [*lengths, max_segments, windowing],
     'step': [
       normaliser,
@@ -220,7 +221,7 @@ def run(
     'tokenized',
     lambda: token_cache.build(
       f'{tokens}/text',
-      train_parts.rows_of(corpus, domains, domain_field),
+      train_parts.rows_of(corpus, label),
       words,
       settings={k: settings[k] for k in ('files', 'fields', 'domains')},
       selection=tables.read_selection(selection) if selection else None,

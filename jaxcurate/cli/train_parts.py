@@ -1,6 +1,6 @@
 """The pieces of `jaxcurate train`: where it starts, and what it says then."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 import dataclasses
 import hashlib
 import pathlib
@@ -109,13 +109,17 @@ def frozen_base(
   return adapters.Frozen(start.params, lora)
 
 
+def read_labels(path: str | None, field: str) -> dict[str, str] | None:
+  """Id -> domain of --domains, None where the rows have their own."""
+  return None if path is None else domain_labels.read_domains(path, field)
+
+
 def rows_of(
-  corpus: readers.Corpus, domains: str | None, field: str
+  corpus: readers.Corpus, label: Mapping[str, str] | None
 ) -> Iterable[Document]:
-  """The corpus, with the domains of a file or score folder where given."""
-  if domains is None:
+  """The corpus, with the domains of `read_labels` where there are any."""
+  if label is None:
     return corpus.rows()
-  label = domain_labels.read_domains(domains, field)
   return domain_labels.relabel(corpus.rows(), label)
 
 

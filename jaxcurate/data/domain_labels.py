@@ -1,6 +1,7 @@
 """Domains of documents that come in a file of their own."""
 
 from collections.abc import Iterable, Iterator, Mapping
+import hashlib
 import pathlib
 
 import numpy as np
@@ -48,6 +49,15 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
       raise UserError(f'{place}: id {id_!r} has a domain already')
     found[str(id_)] = str(domain)
   return found
+
+
+def digest(domains: Mapping[str, str]) -> str:
+  """A short hash of ids and domains, in any order, for manifests."""
+  pairs = sorted(domains.items())
+  text = '\0'.join(word for pair in pairs for word in pair)
+  return hashlib.blake2b(
+    text.encode('utf-8', 'replace'), digest_size=8
+  ).hexdigest()
 
 
 def relabel(

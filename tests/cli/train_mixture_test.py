@@ -113,6 +113,23 @@ def test_domains_may_come_from_a_file(run, base, mixtures, documents, tmp_path):
   assert 0 < skipped['in domain y, without a share'] <= (total - 9) // 2
 
 
+def test_a_wrong_file_of_domains_leaves_the_output_free(
+  run, base, corpus, tmp_path, fails_clearly
+):
+  words = *base, '--steps=1', f'--output={tmp_path / "model"}'
+  missing, broken = tmp_path / 'missing.jsonl', tmp_path / 'broken.jsonl'
+  broken.write_text('{"id": "doc0", "domain": "x"}\n{oh\n')
+  assert fails_clearly(run(*words, f'--domains={missing}'), 'missing.jsonl')
+  assert fails_clearly(
+    run(*words, f'--domains={broken}'), 'broken.jsonl', 'JSON'
+  )
+  assert not (tmp_path / 'model').exists()
+  result = run(*words, f'--domains={corpus}')
+  assert result.code == 0, result.err
+  corpus_of = manifests.read_manifest(tmp_path / 'model')['settings']
+  assert corpus_of['domains'] is not None
+
+
 @pytest.mark.parametrize(
   'name, more, words',
   [

@@ -66,6 +66,13 @@ def test_what_is_wrong_is_named(tmp_path, line, why):
   assert 'l.jsonl' in str(error.value)
 
 
+def test_digest_is_of_the_labels_in_any_order():
+  one = domain_labels.digest({'1': 'a', '2': 'b'})
+  assert one == domain_labels.digest({'2': 'b', '1': 'a'})
+  others = ({'1': 'b', '2': 'a'}, {'1': 'a'}, {'1': 'a', '2': 'c'}, {})
+  assert one not in map(domain_labels.digest, others)
+
+
 def test_documents_take_the_domains_of_the_file(capsys):
   rows = [Document('1', 'a', 'web'), Document('2', 'b', None)]
   found = list(domain_labels.relabel(iter(rows), {'2': 'code', '9': 'x'}))
