@@ -24,7 +24,7 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
     field: column of the domain, of files.
 
   Raises:
-    UserError: nothing there, a row without id or domain, or an id twice.
+    UserError: nothing there, no row, one without id or domain, or an id twice.
   """
   folder = pathlib.Path(path)
   if folder.is_dir() and (folder / manifests.NAME).is_file():
@@ -48,6 +48,8 @@ def read_domains(path: str, field: str = 'domain') -> dict[str, str]:
     if str(id_) in found:
       raise UserError(f'{place}: id {id_!r} has a domain already')
     found[str(id_)] = str(domain)
+  if not found:
+    raise UserError(f'{path}: has no row; a label has an id and a domain')
   return found
 
 

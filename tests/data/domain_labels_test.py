@@ -56,6 +56,7 @@ def test_clusters_are_domains_by_name(tmp_path):
     ('{"id": "1", "domain": null}', "has no 'domain'"),
     ('{"id": "1", "domain": "a"}\n{"id": "1", "domain": "b"}', 'already'),
     ('{', 'JSON'),
+    ('', 'has no row'),
   ],
 )
 def test_what_is_wrong_is_named(tmp_path, line, why):

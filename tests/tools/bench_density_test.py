@@ -1,22 +1,12 @@
 """The density benchmark: its contenders estimate one and the same quantity."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
-TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-
 
 @pytest.fixture
-def bench(monkeypatch):
-  monkeypatch.syspath_prepend(str(TOOLS))
-  import bench_density
-
-  yield bench_density
-  for name in ('bench_density', 'benchmarking'):
-    sys.modules.pop(name)
+def bench(tool):
+  return tool('bench_density')
 
 
 def test_contenders_agree(bench):

@@ -1,22 +1,12 @@
 """All ways of the benchmark compute the same matrix."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
-TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-
 
 @pytest.fixture
-def bench(monkeypatch):
-  monkeypatch.syspath_prepend(str(TOOLS))
-  import bench_factored
-
-  yield bench_factored
-  for name in ('bench_factored', 'benchmarking'):
-    sys.modules.pop(name, None)
+def bench(tool):
+  return tool('bench_factored')
 
 
 @pytest.mark.slow

@@ -1,22 +1,12 @@
 """The benchmark of parameter sets: both contenders value the same sets."""
 
-import pathlib
-import sys
-
 import numpy as np
 import pytest
 
-TOOLS = pathlib.Path(__file__).parent.parent.parent / 'tools'
-
 
 @pytest.fixture
-def bench(monkeypatch):
-  monkeypatch.syspath_prepend(str(TOOLS))
-  import bench_mixtures
-
-  yield bench_mixtures
-  for name in ('bench_mixtures', 'benchmarking'):
-    sys.modules.pop(name)
+def bench(tool):
+  return tool('bench_mixtures')
 
 
 def test_contenders_value_the_same_sets(bench):
